@@ -1,0 +1,1 @@
+"""Taking decks, with their schedule, to Anki."""

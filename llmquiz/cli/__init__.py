@@ -1,0 +1,1 @@
+"""The commands; each is a headless twin of a screen."""

@@ -1,0 +1,1 @@
+"""Decks: reading, checking and printing cards."""

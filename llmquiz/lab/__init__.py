@@ -1,0 +1,1 @@
+"""Labs: what they declare, how they run in a child process, what they report."""

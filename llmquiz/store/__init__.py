@@ -1,0 +1,1 @@
+"""The database: cards by stable id, schedules, an append-only review log, lab runs."""

@@ -1,0 +1,1 @@
+"""What happens when a card is answered, and what is shown of it."""
