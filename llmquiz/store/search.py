@@ -1,0 +1,101 @@
+"""Finding cards by what they say, in either language, by id, topic or tag.
+
+The index holds trigrams, so a term of one or two characters, common in Chinese, is looked for by scanning instead.
+Terms are
+always taken literally: a search box is no place for the syntax of a query language.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from llmquiz.core.card import Lang
+from llmquiz.store.records import SearchHit
+
+_TRIGRAM = 3
+_AROUND = 40
+
+_SELECT = """
+SELECT card.id, card.deck, card.kind, card_text.en, card_text.zh, card_text.facts, card.content,
+       (SELECT min(suspended) FROM schedule WHERE schedule.card = card.id AND retired = 0),
+       (SELECT max(flag) FROM schedule WHERE schedule.card = card.id AND retired = 0)
+FROM card_text JOIN card ON card.number = card_text.rowid
+WHERE card.archived_at IS NULL {conditions}
+ORDER BY {order} LIMIT ?
+"""
+_IN_DOCUMENT = "(SELECT position FROM deck WHERE deck.id = card.deck), card.deck, card.position"
+
+
+def search(connection: sqlite3.Connection, query: str, limit: int) -> list[SearchHit]:
+    """Cards that hold every term of `query`, best first; without terms, all cards in the order of their documents."""
+    terms = query.replace("\0", " ").split()
+    long = [term for term in terms if len(term) >= _TRIGRAM]
+    short = [term for term in terms if len(term) < _TRIGRAM]
+    conditions, values = "", list[Any]()
+    if long:
+        conditions += " AND card_text MATCH ?"
+        values.append(" ".join(_quoted(term) for term in long))
+    for term in short:
+        conditions += " AND (" + " OR ".join(f"{name} LIKE ? ESCAPE '\\'" for name in ("en", "zh", "facts")) + ")"
+        values += [_pattern(term)] * 3
+    sql = _SELECT.format(conditions=conditions, order="rank" if long else _IN_DOCUMENT)
+    return [_hit(row, terms) for row in connection.execute(sql, (*values, limit))]
+
+
+def index_rows(connection: sqlite3.Connection, rows: Iterable[tuple[int, str]]) -> None:
+    """Put cards, given as number and content, into the index, in place of what it held of them."""
+    entries = [(number, *_searchable(json.loads(content))) for number, content in rows]
+    connection.executemany("DELETE FROM card_text WHERE rowid = ?", [(entry[0],) for entry in entries])
+    connection.executemany("INSERT INTO card_text (rowid, en, zh, facts) VALUES (?, ?, ?, ?)", entries)
+
+
+def index_all(connection: sqlite3.Connection) -> None:
+    """Put every card into the index."""
+    index_rows(connection, connection.execute("SELECT number, content FROM card").fetchall())
+
+
+def _searchable(card: dict[str, Any]) -> tuple[str, str, str]:
+    facts = " ".join((card["id"], card["topic"], *card.get("tags", ())))
+    return _words(card["texts"].get("en")), _words(card["texts"].get("zh")), facts
+
+
+def _words(text: dict[str, Any] | None) -> str:
+    if text is None:
+        return ""
+    choices = [part for choice in text.get("choices", ()) for part in (choice[0], choice[2])]
+    names = ("front", "answer", "detail", "pitfall")
+    parts = [*(text.get(name, "") for name in names), *text.get("key_points", ()), *text.get("symbols", ()), *choices]
+    return "\n".join(part for part in parts if part)
+
+
+def _quoted(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'
+
+
+def _pattern(term: str) -> str:
+    escaped = term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _hit(row: tuple[Any, ...], terms: list[str]) -> SearchHit:
+    card_id, deck, kind, en, zh, facts, content, suspended, flag = row
+    fronts = {Lang(lang): text["front"] for lang, text in json.loads(content)["texts"].items()}
+    return SearchHit(card_id, deck, kind, fronts, _snippet((en, zh, facts), terms), bool(suspended), flag or 0)
+
+
+def _snippet(texts: tuple[str, ...], terms: list[str]) -> str:
+    for term in terms:
+        for text in texts:
+            at = text.lower().find(term.lower())
+            if at >= 0:
+                return _cut(text, at, len(term))
+    return _cut(texts[0] or texts[1], 0, 0)
+
+
+def _cut(text: str, at: int, length: int) -> str:
+    start, end = max(at - _AROUND, 0), at + length + _AROUND
+    piece = " ".join(text[start:end].split())
+    return f"{'…' if start else ''}{piece}{'…' if end < len(text) else ''}"

@@ -1,0 +1,94 @@
+"""Every earlier version of the schema becomes the present one and keeps its data; a backup is made first."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from llmquiz.core.errors import StoreError
+from llmquiz.store import Store, backup, migrations
+from llmquiz.store.codec import encode_card
+from llmquiz.store.migrations import LATEST
+from llmquiz.store.search import index_all
+from tests.support.making import make_card
+
+
+def make_old(path: Path, version: int) -> None:
+    """A database of `version` with a card, a review where there is a log, and a run where there are runs."""
+    path.parent.mkdir(parents=True)
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrations.apply(Database(connection), version)
+    card = make_card("a", answer="memory for speed")
+    connection.execute("INSERT INTO deck (id, title_en, position, builtin) VALUES ('deck', 'Deck', 0, 1)")
+    connection.execute(
+        """INSERT INTO card (id, deck, topic, kind, level, frequency, position, digest, added_at, changed_at, content)
+        VALUES ('a', 'deck', 't', 'open', 'L1', 'high', 0, 'd', 1, 1, ?)""",
+        (encode_card(card),),
+    )
+    connection.execute("INSERT INTO schedule (card, ordinal, state, due, reps) VALUES ('a', 0, 2, 9, 3)")
+    if version >= 2:
+        connection.execute("INSERT INTO review VALUES (7, 1, 5, 3, 0, 1, 0, 2.5, 5.0, NULL, 900)")
+    if version >= 3:
+        connection.execute(
+            """INSERT INTO run (lab, params, device, versions, started_at, seconds, outcome, metrics, claims, series,
+            tables) VALUES ('kv', '{}', 'cpu', '{}', 1, 2, 'ok', '{}', '[]', '[]', '[]')"""
+        )
+    if version >= 4:
+        index_all(connection)
+    connection.close()
+
+
+@pytest.mark.parametrize("version", range(1, LATEST))
+def test_from_each_earlier_version(path: Path, version: int) -> None:
+    make_old(path, version)
+    with Store.open(path) as store:
+        assert store.progress_of("a")[0].schedule.reps == 3
+        assert [hit.card_id for hit in store.search("memory")] == ["a"]
+        assert len(store.history(1)) == (1 if version >= 2 else 0)
+        assert len(store.runs()) == (1 if version >= 3 else 0)
+        assert store.connection.execute("PRAGMA user_version").fetchone()[0] == LATEST
+        assert store.connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    copy = backup.newest(path)
+    assert copy is not None
+    assert copy.stem.endswith(f"schema-{version}")
+    with sqlite3.connect(copy) as old:
+        assert old.execute("PRAGMA user_version").fetchone()[0] == version
+    old.close()
+
+
+@pytest.mark.parametrize("version", range(1, LATEST))
+def test_migrated_and_new_have_the_same_schema(path: Path, tmp_path: Path, version: int) -> None:
+    make_old(path, version)
+    query = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name"
+    with Store.open(path) as old, Store.open(tmp_path / "new.db") as new:
+        assert old.connection.execute(query).fetchall() == new.connection.execute(query).fetchall()
+
+
+def test_a_migration_that_fails_leaves_the_old_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_old(path, 2)
+
+    def fails(db: Database) -> None:
+        db.conn.execute("CREATE TABLE half (id)")
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS[:2], fails))
+    with pytest.raises(RuntimeError):
+        Store.open(path)
+    with sqlite3.connect(path) as old:
+        assert old.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert old.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'half'").fetchone()[0] == 0
+    old.close()
+
+
+def test_a_new_database_needs_no_backup(path: Path) -> None:
+    Store.open(path).close()
+    assert backup.newest(path) is None
+
+
+def test_an_older_schema_is_not_read_only(path: Path) -> None:
+    make_old(path, 1)
+    with pytest.raises(StoreError, match="has the older schema 1; start `llmquiz study` once"):
+        Store.open(path, read_only=True)
