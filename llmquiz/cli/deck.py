@@ -1,0 +1,141 @@
+"""`llmquiz deck`: check decks, list them, start one, show a card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmquiz.core.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from llmquiz.core.card import Deck
+    from llmquiz.deck.finding import Finding
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check, list and write decks.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("lint")
+def lint(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Deck files or folders; default: the shipped decks and yours.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check decks: format, rubric, numbers, formulas, labs. Exit code 1 if there are errors."""
+    from llmquiz.deck.finding import errors
+    from llmquiz.deck.library import Library, folders_of
+    from llmquiz.deck.lint import lint_library
+    from llmquiz.lab.catalog import Catalog
+
+    library = Library(folders_of(paths)) if paths else Library()
+    findings = lint_library(library, Catalog().manifests(), others=Library().decks() if paths else ())
+    if as_json:
+        typer.echo(json.dumps([_finding(it) for it in findings], ensure_ascii=False, indent=2))
+    else:
+        typer.echo(_lines(findings), nl=False)
+    failed = len(errors(findings))
+    cards = sum(len(deck.cards) for deck in library.decks())
+    summary = f"{len(library.decks())} decks, {cards} cards: {failed} errors, {len(findings) - failed} warnings"
+    typer.echo(summary, err=True)
+    if failed:
+        raise typer.Exit(ExitCode.FINDINGS)
+
+
+@app.command("list")
+def list_decks(as_json: AsJson = False) -> None:
+    """List the decks, and where yours lie."""
+    from llmquiz import locations
+    from llmquiz.deck.library import Library
+
+    library = Library()
+    if as_json:
+        report = {
+            "decks": [_summary(deck) for deck in library.decks()],
+            "broken": sorted(library.broken),
+            "folder": str(locations.user_decks()),
+        }
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        return
+    for deck in library.decks():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in _kinds(deck).items())
+        titles = " / ".join(deck.titles.values())
+        typer.echo(f"{deck.id}: {titles} ({'+'.join(deck.titles)}; {kinds or 'no cards'})")
+    for name in sorted(library.broken):
+        typer.echo(f"{name}: cannot be read; see `llmquiz deck lint`", err=True)
+    typer.echo(f"your decks: {locations.user_decks()}", err=True)
+
+
+@app.command("new")
+def new(name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")]) -> None:
+    """Start a deck of your own: a file in English, one in Chinese, with a first card to change."""
+    from llmquiz import locations
+    from llmquiz.deck.library import Library
+    from llmquiz.deck.new import create
+
+    if any(deck.id == name for deck in Library().decks()):
+        raise UsageError(f"a deck '{name}' is there already; choose another name")
+    for path in create(name, locations.user_decks()):
+        typer.echo(path)
+    typer.echo("delete one of the two files to write in one language; check with `llmquiz deck lint`", err=True)
+
+
+@app.command("show")
+def show(
+    card_id: Annotated[str, typer.Argument(help="A card's id.")],
+    lang: Annotated[str | None, typer.Option("--lang", help="en or zh; default: as in the settings.")] = None,
+) -> None:
+    """Print a card, answers included, as plain text."""
+    import shutil
+
+    from llmquiz import settings
+    from llmquiz.core.card import Lang
+    from llmquiz.deck import plain
+    from llmquiz.deck.library import Library
+
+    chosen = lang or settings.load().language
+    if chosen not in ("both", *Lang):
+        raise UsageError(f"language '{chosen}' is not one of en, zh, both")
+    card = next((card for deck in Library().decks() for card in deck.cards if card.id == card_id), None)
+    if card is None:
+        raise UsageError(f"no deck has a card '{card_id}'; `llmquiz deck list` names the decks")
+    width = min(shutil.get_terminal_size().columns, 100)
+    shown = [it for it in Lang if chosen in ("both", it) and it in card.texts] or [next(iter(card.texts))]
+    typer.echo("\n\n".join(plain.card(card, it, width) for it in shown))
+
+
+def _lines(findings: list[Finding]) -> str:
+    from llmquiz.deck.reading import printable
+
+    return "".join(f"{printable(str(it))}\n" for it in findings)
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    from llmquiz.deck.reading import printable
+
+    return {
+        "path": printable(str(finding.place.path)),
+        "line": finding.place.line,
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "problem": printable(finding.problem),
+    }
+
+
+def _kinds(deck: Deck) -> dict[str, int]:
+    from collections import Counter
+
+    return dict(sorted(Counter(card.kind.value for card in deck.cards).items()))
+
+
+def _summary(deck: Deck) -> dict[str, object]:
+    return {
+        "id": deck.id,
+        "titles": {lang.value: title for lang, title in deck.titles.items()},
+        "cards": _kinds(deck),
+        "builtin": deck.builtin,
+    }
