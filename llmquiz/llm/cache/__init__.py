@@ -1,0 +1,1 @@
+"""Where attention keeps the keys and values of past tokens."""

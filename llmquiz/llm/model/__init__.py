@@ -1,0 +1,1 @@
+"""A decoder-only transformer of the Llama family, one idea a module."""
