@@ -1,1 +1,1 @@
-"""Taking decks, with their schedule, to Anki."""
+"""Decks as Anki packages: the .apkg writer, the note types, and the schedule that travels along."""
