@@ -287,7 +287,8 @@ def _script(node: Script) -> Printed:
 def _lowered(node: Node, of_function: bool, before_superscript: bool) -> tuple[str, bool]:
     text = show(node, tight=True).text
     small = _mapped(text, SUBSCRIPTS)
-    if small is not None and not _is_word(text) and (text.isdigit() or not of_function):
+    named = _is_word(text) or (isinstance(unwrapped(node), Text) and len(text) > 1)
+    if small is not None and not named and (text.isdigit() or not of_function):
         return small, False
     if text.isalnum() and not before_superscript:
         return f"_{text}", True

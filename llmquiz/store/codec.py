@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from hashlib import blake2b
 from typing import Any
 
 from llmquiz.core.card import Card, CardText, Check, Choice, Frequency, Kind, LabLink, Lang, Level
@@ -45,6 +44,8 @@ def decode_card(text: str) -> Card:
 
 def digest(card: Card) -> str:
     """A fingerprint of what the card says; the deck that it lies in is no part of that."""
+    from hashlib import blake2b  # a sitting decodes cards and needs no digest
+
     fields = _fields(card)
     del fields["deck"]
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))

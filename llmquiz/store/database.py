@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from llmquiz.core.errors import StoreError
 from llmquiz.store import backup
@@ -86,6 +85,8 @@ def _open_writer(path: Path) -> sqlite3.Connection:
 def _open_reader(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise StoreError(f"{path}: there is no database yet; start `llmquiz study` once")
+    from urllib.parse import quote
+
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
     connection = _reader(uri)
     try:

@@ -45,6 +45,7 @@ from llmquiz.deck.math import MathError, UnknownMacroError, escape, render_markd
         (r"x_{t+1}", "xₜ₊₁"),
         (r"d_{\text{model}}", "d_model"),
         (r"d_{\text{model}}x", "d_model x"),
+        (r"d_{\text{in}} + n_{kv}", "d_in + nₖᵥ"),
         (r"d_{\text{model}}^2", "d_{model}²"),
         (r"x_{a,b}^{c}", "x_{a,b}ᶜ"),
         (r"x^{a+b}", "xᵃ⁺ᵇ"),
