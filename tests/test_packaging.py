@@ -1,4 +1,4 @@
-"""The wheel, installed into an empty environment and run from another folder, is the whole product but for the labs' packages."""
+"""The wheel, in an empty environment and run from another folder, is the whole product but for the labs' packages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[object], **kwargs: object) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
+    argv = [str(part) for part in command]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return str(done.stdout)
 
@@ -64,7 +65,9 @@ def test_lab_without_its_packages_names_the_extra(installed: Path, tmp_path: Pat
     env = {**os.environ, "LLMQUIZ_HOME": str(home)}
     listed = json.loads(run([installed, "lab", "--list", "--json"], cwd=tmp_path, env=env))
     assert "kvcache" in {lab["name"] for lab in listed["labs"]}
-    done = subprocess.run([installed, "lab", "kvcache"], capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+    done = subprocess.run(
+        [installed, "lab", "kvcache"], capture_output=True, text=True, cwd=tmp_path, env=env, check=False
+    )
     assert done.returncode == 3
     assert "llmquiz[labs]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -29,7 +29,7 @@ class Schedule:
 
     Attributes:
         due: NEW: position in the queue of new cards; LEARNING and RELEARNING: Unix seconds; REVIEW: study day.
-        interval: days between the last review and `due`; 0 while learning.
+        interval: days between the last review and `due`; 0 in LEARNING, in RELEARNING the days after the last step.
         steps_left: learning steps that remain, 0 outside of learning.
         last_review: Unix seconds of the last answer, None for a new card.
         reps: answers so far; lapses: times it was forgotten after graduating.

@@ -6,6 +6,7 @@ finding too: a card must mean the same experiment everywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +21,14 @@ SCRIPT = "lab.py"
 INSTALL = "pip install 'llmquiz[labs]'"
 INSTALL_CPU = "uv tool install --torch-backend=cpu 'llmquiz[labs]'"
 
+PENDING_VARIABLE = "LLMQUIZ_LABS_PENDING"
+
+
+def pending_setup() -> Path | None:
+    """The mark of an installation of the labs' packages under way, as `make study` starts one; its log lies beside."""
+    mark = os.environ.get(PENDING_VARIABLE)
+    return Path(mark) if mark and Path(mark).exists() else None
+
 
 @dataclass(frozen=True, slots=True)
 class Lab:
@@ -33,6 +42,8 @@ class Lab:
     @property
     def missing(self) -> tuple[str, ...]:
         """Packages that the lab needs and that are not installed. Nothing is imported to find out."""
+        if pending_setup():  # half a package can be found, but not imported
+            return self.manifest.needs
         return tuple(module for module in self.manifest.needs if find_spec(module) is None)
 
     def require(self) -> None:
@@ -41,9 +52,15 @@ class Lab:
         Raises:
             MissingExtraError: if packages are missing; the message says how to install them.
         """
-        if missing := self.missing:
-            names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
-            raise MissingExtraError(f"lab {self.name} needs {names}; install with: {INSTALL} (CPU only: {INSTALL_CPU})")
+        if not (missing := self.missing):
+            return
+        if pending := pending_setup():
+            log = pending.with_suffix(".log")
+            raise MissingExtraError(
+                f"lab {self.name}: its packages are still being installed (progress: {log}); try again in a minute"
+            )
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        raise MissingExtraError(f"lab {self.name} needs {names}; install with: {INSTALL} (CPU only: {INSTALL_CPU})")
 
 
 class Catalog:

@@ -171,15 +171,19 @@ class LabRun:
     async def _wait(self, give_up: float) -> None:
         """Wait until something has arrived; close the run once it is over, or at the instant `give_up`."""
         self._news = self._news or asyncio.Event()
-        self._news.clear()
-        self._follow()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), max(0.0, give_up - time.monotonic()))
+        if self._closing or not self._answered:
+            self._news.clear()
+            self._follow()
+            patience = None if self._closing else max(0.0, give_up - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), patience)
         if self._ended is None and not self._closing and (self._answered or time.monotonic() >= give_up):
             self._closing = True
-            await self._close()
-            self._closing = False
-            self._news.set()
+            try:
+                await self._close()
+            finally:
+                self._closing = False
+                self._news.set()
 
     def _follow(self) -> None:
         """Have the event loop read both channels, but no events while too many wait."""
@@ -205,9 +209,8 @@ class LabRun:
 
     def _read_events(self) -> None:
         data = os.read(self._channel.events, READ_BYTES)
-        if data:
-            self._inbox.feed(data)
-        else:
+        self._inbox.feed(data)
+        if not data or self._inbox.full:
             asyncio.get_running_loop().remove_reader(self._channel.events)
         self._wake()
 
@@ -226,14 +229,14 @@ class LabRun:
         self._drain()
         channel, ending = self._channel, Ending.decode(self._answer) if self._answer.endswith(b"\n") else None
         channel.close()
-        if channel.own is not None:
-            await _reap(channel.own)
-        elif ending is None and self._inbox.silent and not self._cancelled:
+        if channel.own is None and ending is None and self._inbox.silent and not self._cancelled:
             self._answered, self._answer = False, b""
             self._channel = launch(self.job, self.log)
             return
         self._inbox.close()
         self._ended = judge(self.job, self.log, ending, self._inbox.verdict, cancelled=self._cancelled)
+        if channel.own is not None:
+            await _reap(channel.own)
 
     def _drain(self) -> None:
         """Take in what the pipe still holds; it has no writer that could fill it again."""

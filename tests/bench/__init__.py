@@ -1,1 +1,4 @@
-"""Speed, as ratios against a peer in the same run. `make bench`, or `python -m tests.bench NAME`; never part of the suite."""
+"""Speed, as ratios against a peer in the same run; never part of the suite.
+
+`make bench` runs all, `python -m tests.bench NAME…` some of them.
+"""

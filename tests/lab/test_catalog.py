@@ -80,3 +80,17 @@ def test_only_shipped_labs_that_can_run_warm_the_server(write_lab: WriteLab) -> 
     folder = write_lab("mine", TITLE + 'needs = ["json"]\nwarm = ["json.decoder"]').parent
     assert Catalog([(folder, True)]).warm_modules() == ("json.decoder",)
     assert Catalog([(folder, False)]).warm_modules() == ()
+
+
+def test_packages_on_their_way_are_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    lab = Catalog().find("kvcache")
+    mark = tmp_path / "labs.pending"
+    monkeypatch.setenv("LLMQUIZ_LABS_PENDING", str(mark))
+    mark.touch()
+
+    with pytest.raises(MissingExtraError, match=r"still being installed.*labs\.log"):
+        lab.require()
+
+    mark.unlink()
+    lab.require()
