@@ -40,12 +40,12 @@ SIZES = {
 }
 LOGIT_TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.01}  # of the largest logit
 STEPWISE = 256  # contexts up to here are walked token by token, longer ones in chunks between the timed steps,
-WALK_SECONDS = 8.0  # if the walk takes no longer than that
+WALK_SECONDS = 12.0  # if the walk takes no longer than that
 SHORTEST = 16  # of the contexts, if that leaves two
 ROUNDS, STEPS = 5, 3  # turns of each way at a context, and steps a turn, of which the first only warms up
 RACE_SECONDS = 3.0  # for the timed recomputing at one context
 GENERATION_SECONDS = 20.0  # for a whole generation without a cache
-FLAT_TOKENS, FLAT_SAMPLES = 256, 45  # the growth of the decoding time is judged at least up to here
+FLAT_TOKENS, FLAT_SAMPLES, FLAT_SECONDS = 256, 45, 2.0  # the growth of the decoding time is judged at least up to here
 PROBE_BYTES = 256 * 2**20
 SMALL_CACHE = 0.25  # of the bytes of the weights: up to there decoding counts as flat
 
@@ -57,14 +57,13 @@ def run(params: Params, report: Report) -> None:
     torch.set_num_threads(params.threads)
     with model_errors_in_words(), torch.inference_mode():
         bench = prepare(params, report)
-        walk, started = Walk(bench), (time.perf_counter(), time.process_time())
+        walk = Walk(bench)
         latencies = race_all(walk, report)
-        stretch = max(1.0, (time.perf_counter() - started[0]) / (time.process_time() - started[1]))
         report_cache(walk, report)
         report_decoding(bench, latencies, report)
         prefill = time_prefill(bench)
         report.metric("prefill_latency", 1e3 * prefill[STATIC])
-        speed = generate_whole(bench, latencies[NO_CACHE], stretch, report)
+        speed = generate_whole(bench, latencies[NO_CACHE], report)
         held = {NO_CACHE: 0, **{name: way.held() for name, way in walk.ways.items()}}
         rows = []
         for name, seconds in latencies.items():
@@ -90,6 +89,7 @@ class Bench:
     twin: Any
     tokens: Tensor
     params: Params
+    started: tuple[float, float]  # wall and CPU seconds
 
     @property
     def longest(self) -> int:
@@ -113,6 +113,11 @@ class Bench:
 
         ways = {name: self.own(cache) for name, cache in self.caches().items()}
         return ways if self.twin is None else {**ways, TRANSFORMERS: Way(*reference.cached_decoding(self.twin))}
+
+    def stretch(self) -> float:
+        """How much longer the machine takes than its CPU works, since others use it too."""
+        wall, cpu = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
+        return max(1.0, wall / max(cpu, 1e-3))
 
     def recompute(self, text: Tensor) -> Tensor:  # [1, T] -> [V]
         logits: Tensor = self.model(text, last_only=True)[0, -1]
@@ -161,7 +166,7 @@ def prepare(params: Params, report: Report) -> Bench:
     generator = torch.Generator().manual_seed(params.seed)
     length = min(max(params.new_tokens, FLAT_TOKENS), config.max_position)
     tokens = torch.randint(config.vocab_size, (1, length), generator=generator).to(params.device)
-    bench = Bench(model, twin, tokens, params)
+    bench = Bench(model, twin, tokens, params, (time.perf_counter(), time.process_time()))
     for feed in (bench.recompute, *(way.feed for way in bench.ways().values())):
         for new in (tokens[:, :4], tokens[:, :1], tokens[:, :1]):
             feed(new)
@@ -218,7 +223,7 @@ class Walk:
             self.position += STEPS
         latencies = {name: median(times) for name, times in seconds.items()}
         token = sum(latencies[name] for name in self.ways)
-        self.stepwise = min(self.stepwise, max(self.position, int(WALK_SECONDS / token)))
+        self.stepwise = min(self.stepwise, max(self.position, int(WALK_SECONDS / self.bench.stretch() / token)))
         return latencies
 
     def relative_error(self) -> float:
@@ -293,7 +298,7 @@ def race_contexts(bench: Bench, lengths: list[int]) -> list[tuple[float, float]]
     that changes its speed changes it for all."""
     seconds: dict[int, list[float]] = {n: [] for n in lengths}
     turns = min(lengths) - 1
-    while len(seconds[lengths[0]]) < FLAT_SAMPLES and sum(map(sum, seconds.values())) < WALK_SECONDS / 4:
+    while len(seconds[lengths[0]]) < FLAT_SAMPLES and sum(map(sum, seconds.values())) < FLAT_SECONDS:
         caches = {n: StaticCache(bench.model.config, n, dtype=bench.dtype, device=bench.tokens.device) for n in lengths}
         feeds = {n: bench.own(cache).feed for n, cache in caches.items()}
         for n, feed in feeds.items():
@@ -326,18 +331,15 @@ def time_prefill(bench: Bench) -> dict[str, float]:
     return {name: median(values) for name, values in times.items()}
 
 
-def generate_whole(bench: Bench, recomputing: dict[int, float], stretch: float, report: Report) -> dict[str, float]:
-    """Tokens per second of whole greedy generations from one token; of transformers by its own `generate`.
-
-    `stretch` is how much longer the machine takes than its CPU works, since others use it too.
-    """
-    length = affordable(recomputing, stretch)
+def generate_whole(bench: Bench, recomputing: dict[int, float], report: Report) -> dict[str, float]:
+    """Tokens per second of whole greedy generations from one token; of transformers by its own `generate`."""
+    length = affordable(recomputing, GENERATION_SECONDS / bench.stretch())
     with counted_positions(bench.model) as fed:
         seconds = {NO_CACHE: [generation_seconds(bench, length, None)]}
     positions = list(accumulate(fed))  # to make 1, 2, 3, ... tokens
     growth = growth_exponent([(T, positions[T - 1]) for T in contexts(length)])
     report.claim("quadratic-recompute", measured=growth, expected=2.0, tolerance=0.1)
-    repeats = 3 if stretch * sum(seconds[NO_CACHE]) < GENERATION_SECONDS / 4 else 1
+    repeats = 3 if sum(seconds[NO_CACHE]) < GENERATION_SECONDS / bench.stretch() / 4 else 1
     for _ in report.progress(range(repeats), unit="generation"):
         caches = bench.caches()
         for name, cache in caches.items():
@@ -360,9 +362,9 @@ def generate_whole(bench: Bench, recomputing: dict[int, float], stretch: float, 
     return {name: length / total for name, total in totals.items()}
 
 
-def affordable(recomputing: dict[int, float], stretch: float) -> int:
+def affordable(recomputing: dict[int, float], budget: float) -> int:
     """The longest context that a generation without a cache reaches in time, at half of its last token's cost each."""
-    fitting = [n for n, seconds in recomputing.items() if stretch * n * seconds / 2 <= GENERATION_SECONDS]
+    fitting = [n for n, seconds in recomputing.items() if n * seconds / 2 <= budget]
     return max(fitting, default=min(recomputing))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def print_labs(labs: Sequence[Lab], lang: Lang, *, as_json: bool) -> None:
     """The labs: name, title, topics, time limit, and whether they can run here."""
     if as_json:
-        print(to_text([lab_to_json(lab) for lab in labs]))
+        print(to_text({"labs": [lab_to_json(lab) for lab in labs]}))
         return
     from llmquiz.lab.words import in_lang, word
 
@@ -37,7 +37,7 @@ def print_labs(labs: Sequence[Lab], lang: Lang, *, as_json: bool) -> None:
 def print_runs(runs: Sequence[RunRecord], lang: Lang, *, as_json: bool) -> None:
     """Runs: when, which lab, how it ended, how long it took, where, with what."""
     if as_json:
-        print(to_text([run_to_json(run) for run in runs]))
+        print(to_text({"runs": [run_to_json(run) for run in runs]}))
         return
     from llmquiz.lab.events import Outcome
     from llmquiz.lab.words import outcome_word, word

@@ -99,9 +99,13 @@ class Scheduler:
 
         An interval of days is kept as promised while the study day lasts; steps are counted from `now`.
         """
-        shown = outcome.schedule.last_review or now
-        if outcome.schedule.state is State.REVIEW and self.calendar.day(shown) == self.calendar.day(now):
-            return replace(outcome, schedule=replace(outcome.schedule, last_review=now))
+        shown, today = outcome.schedule.last_review or now, self.calendar.day(now)
+        if self.calendar.day(shown) == today:
+            if outcome.schedule.state is State.REVIEW:
+                return replace(outcome, schedule=replace(outcome.schedule, last_review=now))
+            due = outcome.schedule.due + int(now) - int(shown)
+            if outcome.delay_seconds is not None and due < int(self.calendar.start(today + 1)):
+                return replace(outcome, schedule=replace(outcome.schedule, due=due, last_review=now))
         return self.next(schedule, now, seed=seed)[rating]
 
     def retrievability(self, schedule: Schedule, now: float) -> float | None:

@@ -43,7 +43,7 @@ def test_the_list_speaks_chinese(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_list_as_json_is_the_manifests(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab", "--json"]) == 0
 
-    quick = next(lab for lab in json.loads(capsys.readouterr().out) if lab["name"] == "quick")
+    quick = next(lab for lab in json.loads(capsys.readouterr().out)["labs"] if lab["name"] == "quick")
     assert quick["title"] == {"en": "Squares", "zh": "平方"}
     assert quick["budget"] == {"seconds": 10.0, "memory_mb": 500}
     assert quick["missing"] == []
@@ -78,7 +78,7 @@ def test_a_run_prints_its_report_and_is_remembered(capsys: pytest.CaptureFixture
     assert "seed 5" in out
 
     assert main(["lab", "history", "quick", "--json"]) == 0
-    (run,) = json.loads(capsys.readouterr().out)
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert run["metrics"] == {"total": 14.0}
     assert run["params"] == {"count": 3, "shape": "full", "scale": 1.0, "fast": True, "model": ""}
 
@@ -87,7 +87,7 @@ def test_the_result_as_json_is_what_history_says(capsys: pytest.CaptureFixture[s
     assert main(["lab", "quick", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert main(["lab", "history", "--json"]) == 0
-    (kept,) = json.loads(capsys.readouterr().out)
+    (kept,) = json.loads(capsys.readouterr().out)["runs"]
 
     assert result["outcome"] == "ok"
     assert result["claims"][0]["held"] is True
@@ -107,7 +107,7 @@ def test_a_run_need_not_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
     assert main(["lab", "history", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(capsys.readouterr().out) == {"runs": []}
 
 
 def test_history_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +207,7 @@ def test_an_interrupt_ends_the_run_and_keeps_what_it_measured(capsys: pytest.Cap
     assert process.returncode == 130
     assert last["outcome"] == "cancelled"
     assert main(["lab", "history", "--json"]) == 0
-    (run,) = json.loads(capsys.readouterr().out)
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert (run["outcome"], run["metrics"]) == ("cancelled", {"before": 1.0})
 
 

@@ -64,6 +64,19 @@ def test_a_due_date_never_precedes_its_review(
 
 
 @settings(max_examples=150, deadline=None)
+@given(lives(), st.floats(0, 2 * DAY_SECONDS))
+def test_an_answer_is_what_its_own_moment_gives(
+    life: tuple[Scheduler, list[tuple[Schedule, float, dict[Rating, Outcome]]]], thinking: float
+) -> None:
+    scheduler, past = life
+    schedule, shown, outcomes = past[-1]
+    now = shown + thinking
+    afresh = scheduler.next(schedule, now, seed=7)
+    for rating, outcome in outcomes.items():
+        assert scheduler.answer(schedule, outcome, rating, now, seed=7) == afresh[rating]
+
+
+@settings(max_examples=150, deadline=None)
 @given(lives())
 def test_intervals_are_ordered_and_bounded(
     life: tuple[Scheduler, list[tuple[Schedule, float, dict[Rating, Outcome]]]],

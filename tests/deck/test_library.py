@@ -12,6 +12,7 @@ from llmquiz.core.card import Lang
 from llmquiz.core.errors import UsageError
 from llmquiz.deck.library import Folder, Library, folder_of, folders_of, load_into
 from llmquiz.store import Store
+from tests.support.privilege import ordinary_user
 
 
 def write(folder: Path, name: str, *ids: str, body: str = "A.") -> Path:
@@ -154,16 +155,14 @@ def test_a_deck_whose_files_are_gone_is_archived_and_comes_back(mine: Path, libr
         assert report.restored == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list every folder")
 def test_an_unreadable_folder_archives_nothing(mine: Path, library: Library) -> None:
     write(mine, "deck", "a")
     with Store.open() as store:
         load_into(store, now=1.0, library=library)
         mine.chmod(0)
-        try:
+        with ordinary_user():
             report = load_into(store, now=2.0, library=again(library))
-        finally:
-            mine.chmod(0o700)
+        mine.chmod(0o700)
         assert report is not None
         assert report.archived == 0
 

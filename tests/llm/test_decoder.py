@@ -46,7 +46,8 @@ def test_rms_norm_is_torchs() -> None:
     x = torch.randn(3, 16)
 
     torch.testing.assert_close(norm(x), torch.nn.functional.rms_norm(x, (16,), norm.weight, 1e-6))
-    assert norm(torch.full((16,), 300.0).half()).isfinite().all()
+    squares_overflow = norm(torch.full((16,), 300.0).half())  # in fp16 they would be inf, and the result zero
+    torch.testing.assert_close(squares_overflow, norm.weight, rtol=1e-3, atol=1e-3)
 
 
 def test_rope_scores_depend_on_the_distance_alone() -> None:

@@ -15,6 +15,7 @@ from llmquiz.core.errors import StoreError
 from llmquiz.store import Store, backup, database
 from llmquiz.store.migrations import LATEST
 from tests.support.making import NOON, make_card, make_deck
+from tests.support.privilege import folder_of_all, ordinary_user
 
 
 def read_everything(path: Path) -> None:
@@ -27,11 +28,6 @@ def write_and_fail(store: Store) -> None:
     with store.transaction() as connection:
         connection.execute("INSERT INTO meta VALUES ('a', 'b')")
         _ = 1 / 0
-
-
-needs_a_user = pytest.mark.skipif(
-    hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write where permissions forbid it"
-)
 
 
 def message(error: pytest.ExceptionInfo[StoreError]) -> str:
@@ -131,12 +127,27 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path) -> None:
         assert store.connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
-@needs_a_user
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(StoreError, match=r"cannot be made: permission denied|cannot be opened"):
-        Store.open(folder / "data" / "llmquiz.db")
+def test_a_folder_that_may_only_be_read() -> None:
+    with folder_of_all() as folder:
+        (folder / "data").mkdir(mode=0o555)
+        with ordinary_user(), pytest.raises(StoreError) as error:
+            Store.open(folder / "data" / "llmquiz.db")
+        assert "cannot be opened; check that its folder exists and may be read and written" in message(error)
+        with ordinary_user(), pytest.raises(StoreError, match="cannot be made: permission denied; choose another"):
+            Store.open(folder / "data" / "deeper" / "llmquiz.db")
+
+
+def test_a_database_that_may_only_be_read_keeps_what_it_has() -> None:
+    with folder_of_all() as folder:
+        path = folder / "llmquiz.db"
+        with Store.open(path) as store:
+            store.set_meta("kept", "yes")
+        path.chmod(0o444)
+        with ordinary_user():
+            with pytest.raises(StoreError, match="cannot be written; make the file and its folder writable"):
+                Store.open(path)
+            with Store.open(path, read_only=True) as reader:
+                assert reader.meta("kept") == "yes"
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
