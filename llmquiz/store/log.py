@@ -33,6 +33,8 @@ WIDTH = len(_NAMES)
 _SELECT = f"SELECT {COLUMNS} FROM schedule WHERE id = ?"
 _RESTORE = f"UPDATE schedule SET {', '.join(f'{name} = ?' for name in _KEPT)} WHERE id = ?"
 _ADD_REVIEW = "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NEXT_FREE = """SELECT min(id) + 1 FROM review AS taken
+WHERE id >= ? AND NOT EXISTS (SELECT 1 FROM review WHERE id = taken.id + 1)"""
 _ADD_ACTION = "INSERT INTO action (at, day, kind, schedule, review, before) VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -68,7 +70,6 @@ def progress(row: Row) -> CardProgress:
 
 def add_review(connection: sqlite3.Connection, review: ReviewRecord) -> int:
     """Append an answer; if its millisecond is taken it gets the next free one. Returns its id."""
-    review_id = review.id
     values = (
         review.schedule,
         review.day,
@@ -81,10 +82,15 @@ def add_review(connection: sqlite3.Connection, review: ReviewRecord) -> int:
         review.retrievability,
         review.duration_ms,
     )
-    while connection.execute("SELECT 1 FROM review WHERE id = ?", (review_id,)).fetchone():
-        review_id += 1
-    connection.execute(_ADD_REVIEW, (review_id, *values))
-    return review_id
+    try:
+        connection.execute(_ADD_REVIEW, (review.id, *values))
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+            raise
+        free: int = connection.execute(_NEXT_FREE, (review.id,)).fetchone()[0]
+        connection.execute(_ADD_REVIEW, (free, *values))
+        return free
+    return review.id
 
 
 def write_schedule(
@@ -169,7 +175,7 @@ def _last_standing(connection: sqlite3.Connection) -> Row | None:
 
 
 def history(connection: sqlite3.Connection, schedule: int) -> list[ReviewRecord]:
-    """The answers that stand, oldest first."""
+    """The answers that stand, oldest first. Reads the log through: an index by card would cost each answer a page."""
     rows = connection.execute("SELECT * FROM live_review WHERE schedule = ? ORDER BY id", (schedule,))
     return [
         ReviewRecord(

@@ -65,7 +65,6 @@ CREATE TABLE review (
   stability REAL NOT NULL, difficulty REAL NOT NULL, retrievability REAL,
   duration_ms INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX review_schedule ON review(schedule, id);
 
 CREATE TABLE undone (review INTEGER PRIMARY KEY REFERENCES review(id), at INTEGER NOT NULL) STRICT;
 CREATE VIEW live_review AS SELECT * FROM review WHERE id NOT IN (SELECT review FROM undone);
