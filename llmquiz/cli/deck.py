@@ -102,7 +102,7 @@ def show(
         raise UsageError(f"language '{chosen}' is not one of en, zh, both")
     card = next((card for deck in Library().decks() for card in deck.cards if card.id == card_id), None)
     if card is None:
-        raise UsageError(f"no deck has a card '{card_id}'; `llmquiz deck list` names the decks")
+        raise UsageError(f"no deck has a card '{card_id}'; `llmquiz search` finds cards")
     width = min(shutil.get_terminal_size().columns, 100)
     shown = [it for it in Lang if chosen in ("both", it) and it in card.texts] or [next(iter(card.texts))]
     typer.echo("\n\n".join(plain.card(card, it, width) for it in shown))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llmquiz import __version__
-from llmquiz.cli import deck, export, lab, stats, study
+from llmquiz.cli import deck, export, lab, search, stats, study
 from llmquiz.core.errors import ExitCode, LlmquizError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("study")(study.study)
 app.command("stats")(stats.stats)
+app.command("search")(search.search)
 app.add_typer(lab.app, name="lab")
 app.add_typer(deck.app, name="deck")
 app.add_typer(export.app, name="export")

@@ -148,6 +148,6 @@ def _nearest(what: str, name: str, known: list[str]) -> str:
     if near := get_close_matches(name, known, n=1, cutoff=0.5):
         return f"did you mean '{near[0]}'?"
     if what == "card":
-        return "'llmquiz deck search' finds cards"
+        return "'llmquiz search' finds cards"
     listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
     return f"there {'are' if known else 'is'} {listed or 'none'}"

@@ -121,7 +121,7 @@ class Library:
             for card in deck.cards:
                 if card.id == card_id and (place := card.text(lang).place):
                     return place
-        raise UsageError(f"no deck has a card '{card_id}'; `llmquiz deck list` names the decks")
+        raise UsageError(f"no deck has a card '{card_id}'; `llmquiz search` finds cards")
 
     def _result(self) -> tuple[list[Deck], list[Finding], set[str]]:
         if self._read is None:

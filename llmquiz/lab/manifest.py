@@ -70,11 +70,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class PlotSpec:
-    """The curve that is drawn while the lab runs: its metric, the label of its x axis, which axes are logarithmic."""
+    """The curve that is drawn while the lab runs: its metric, the label of its x axis, which axes are logarithmic.
+
+    `title` says what the curves have in common, where that is not the title of the metric's final value.
+    """
 
     metric: str
     x: str = "x"
     log: tuple[str, ...] = ()
+    title: Mapping[Lang, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,8 @@ def _plot(table: Table, metrics: Mapping[str, Metric]) -> PlotSpec:
     log = table.words("log")
     if unknown := [axis for axis in log if axis not in AXES]:
         raise table.error("log", f"'{unknown[0]}' is not one of {', '.join(AXES)}")
-    plot = PlotSpec(table.choice("metric", tuple(metrics)), table.text("x", default="x"), log)
+    metric = table.choice("metric", tuple(metrics))
+    plot = PlotSpec(metric, table.text("x", default="x"), log, table.texts("title") or metrics[metric].title)
     if not plot.x.isascii():
         raise table.error("x", "labels of a plot are ASCII: wide characters break its rows")
     table.finish()

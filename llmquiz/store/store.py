@@ -142,7 +142,7 @@ class Store:
         with explained(self.path):
             row = self.connection.execute("SELECT content FROM card WHERE id = ?", (card_id,)).fetchone()
         if row is None:
-            raise StoreError(f"card '{card_id}' is unknown; `llmquiz deck list` names the decks to look in")
+            raise StoreError(f"card '{card_id}' is unknown; `llmquiz search` finds cards")
         return decode_card(row[0])
 
     def cards(self, deck: str | None = None) -> list[Card]:
@@ -205,7 +205,7 @@ class Store:
         with self.transaction() as connection:
             rows = [row for row in log.rows_of_card(connection, card_id) if not row[16]]
             if not rows:
-                raise StoreError(f"card '{card_id}' is unknown; `llmquiz deck list` names the decks to look in")
+                raise StoreError(f"card '{card_id}' is unknown; `llmquiz search` finds cards")
             log.set_field(connection, name, value, [row[0] for row in rows])
             day = (calendar or Calendar()).day(now)
             log.add_action(connection, kind, rows[0][0], rows, at=now, day=day)

@@ -86,7 +86,7 @@ def test_json_lines(typed, capsys: pytest.CaptureFixture[str]) -> None:  # type:
         (["--deck", "zzz"], "no deck 'zzz'; there are toy"),
         (["--topic", "token"], "no topic 'token'; did you mean 'tokens'?"),
         (["--card", "toy-tokn"], "no card 'toy-tokn'; did you mean 'toy-token'?"),
-        (["--card", "zzz"], "no card 'zzz'; 'llmquiz deck search' finds cards"),
+        (["--card", "zzz"], "no card 'zzz'; 'llmquiz search' finds cards"),
         (["--lang", "fr"], "--lang 'fr' is not one of en, zh, both"),
         (["--plain", "--json"], "--plain and --json exclude each other; leave one out"),
     ],

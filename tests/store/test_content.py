@@ -112,7 +112,7 @@ def test_new_cards_queue_in_the_order_of_decks_then_of_the_document(store: Store
 
 
 def test_unknown_cards_are_named_with_the_next_step(store: Store) -> None:
-    with pytest.raises(StoreError, match=r"card 'nope' is unknown; `llmquiz deck list` names the decks to look in"):
+    with pytest.raises(StoreError, match=r"card 'nope' is unknown; `llmquiz search` finds cards"):
         store.card("nope")
 
 
