@@ -80,7 +80,8 @@ def _checked(fields: dict[str, Any], path: Path) -> Settings:
         raise SettingsError(f"{path}: rollover_hour must be a whole number from 0 to 23, not {hour!r}")
     for name, kind in (("schedule", dict), ("keys", dict), ("theme", str), ("editor", str)):
         if name in fields and not isinstance(fields[name], kind):
-            raise SettingsError(f"{path}: '{name}' must be {'a table' if kind is dict else 'text'}, not {fields[name]!r}")
+            expected = "a table" if kind is dict else "text"
+            raise SettingsError(f"{path}: '{name}' must be {expected}, not {fields[name]!r}")
     return Settings(**fields)
 
 

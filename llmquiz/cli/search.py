@@ -34,7 +34,7 @@ def search(
 
 
 def _line(hit: SearchHit, langs: tuple[Lang, ...]) -> str:
-    from llmquiz.study.prose import one_line
+    from llmquiz.deck.plain import one_line
 
     fronts = [hit.fronts[lang] for lang in langs if lang in hit.fronts] or list(hit.fronts.values())[:1]
     marks = " (suspended)" if hit.suspended else ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 WIDTH = 80
+_ENDLESS = 1 << 30
 _LETTERS = "ABCDEFGH"
 
 
@@ -24,6 +25,16 @@ def to_plain(markdown: str, width: int = WIDTH) -> str:
     """Card Markdown as text of at most `width` cells a line; code keeps its lines as they are."""
     tokens = _parser().parse(render_markdown(markdown))
     return "\n".join(_blocks(iter(tokens), width))
+
+
+def lines(markdown: str) -> list[str]:
+    """Card Markdown as lines, for a pipe or a screen reader: one for each paragraph and list item; code is indented."""
+    return [line for line in to_plain(markdown, _ENDLESS).split("\n") if line.strip()]
+
+
+def one_line(markdown: str) -> str:
+    """Card Markdown as a single line of text."""
+    return " ".join(to_plain(markdown, _ENDLESS).split())
 
 
 def card(card: Card, lang: Lang = Lang.EN, width: int = WIDTH) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from llmquiz.core.card import Card, CardText, Kind, Lang
 from llmquiz.deck.cloze import hide, reveal
-from llmquiz.study.prose import lines, one_line
+from llmquiz.deck.plain import lines, one_line
 from llmquiz.study.words import label, labelled
 
 

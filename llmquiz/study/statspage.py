@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from llmquiz.core.card import Lang
+from llmquiz.deck.plain import one_line
 from llmquiz.study import charts
-from llmquiz.study.prose import one_line
 from llmquiz.study.statistics import Recall, Statistics
 from llmquiz.study.words import duration, listed, word
 

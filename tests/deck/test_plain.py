@@ -88,3 +88,22 @@ def test_a_cloze_is_shown_whole() -> None:
         "# T\n\n## Cache {#c topic=t kind=cloze}\n\nHolds {{c1::keys::hint}}.\n", Path("t.en.md"), Lang.EN
     )
     assert "Holds keys." in plain.card(deck.cards[0])
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("one\ntwo\n\nthree", ["one two", "three"]),
+        ("- a\n- b\n  - c", ["- a", "- b", "  - c"]),
+        ("```python\nx = 1\n\ny = 2\n```", ["    x = 1", "    y = 2"]),
+        ("$\\sqrt{d_k}$ is `$x$`", ["√dₖ is `$x$`"]),
+        ("", []),
+    ],
+)
+def test_lines_are_paragraphs_and_items(markdown: str, expected: list[str]) -> None:
+    assert plain.lines(markdown) == expected
+
+
+@given(st.text(max_size=80))
+def test_any_text_fits_on_one_line(text: str) -> None:
+    assert "\n" not in plain.one_line(text)
