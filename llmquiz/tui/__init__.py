@@ -1,1 +1,1 @@
-"""The terminal screens."""
+"""The terminal face of llmquiz: screens and widgets over the study session. The only room that knows Textual."""

@@ -1,0 +1,177 @@
+"""The real program under a real terminal: a session from start to quit, a resize, a terminal that is too small."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+DECK = """# Mine {order=1}
+
+A deck of my own.
+
+## What is kept in a KV cache? {#mine-kv topic=kv-cache level=L1 frequency=high}
+
+Keys and values of every earlier token.
+
+### Key points
+- Keys and values
+- Not queries
+- Grows with the context
+
+## Why is softmax shifted by its maximum? {#mine-softmax topic=softmax level=L1 frequency=high}
+
+So that no exponential overflows.
+
+### Key points
+- The result does not change
+- The largest exponent is zero
+- No overflow
+"""
+PATIENCE = 60  # seconds; the machine may be busy
+
+
+class Terminal:
+    """`llmquiz` in a pseudo-terminal, and the screen that a person would see."""
+
+    def __init__(self, home: Path, *arguments: str, rows: int = 24, columns: int = 80) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.Stream(self.screen)
+        environ = {name: value for name, value in os.environ.items() if name not in ("COLORFGBG", "NO_COLOR")}
+        environ |= {"LLMQUIZ_HOME": str(home), "TERM": "xterm-256color", "LANG": "en_US.UTF-8"}
+        self.process = pexpect.spawn(
+            sys.executable,
+            ["-m", "llmquiz", *arguments],
+            env=environ,
+            dimensions=(rows, columns),
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+
+    @property
+    def text(self) -> str:
+        """The screen as text."""
+        return "\n".join(self.screen.display)
+
+    def wait_for(self, text: str) -> None:
+        """Read what the program writes until `text` stands on the screen."""
+        self._read_until(lambda: text in self.text, f"{text!r} on the screen")
+
+    def wait_for_end(self) -> int:
+        """Read until the program has ended; returns its exit code."""
+        self._read_until(lambda: not self.process.isalive(), "the end")
+        self.process.close()
+        return int(self.process.exitstatus or 0)
+
+    def press(self, keys: str) -> None:
+        """Type `keys`."""
+        self.process.send(keys)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the window; the program gets SIGWINCH."""
+        self.screen.resize(rows, columns)
+        self.process.setwinsize(rows, columns)
+
+    def _read_until(self, reached, what: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not reached():
+            if time.monotonic() > end:
+                raise AssertionError(f"waited in vain for {what}; the screen shows:\n{self.text}")
+            try:
+                self._stream.feed(self.process.read_nonblocking(65536, timeout=0.2))
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                if reached():
+                    return
+                self.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator:
+    home = tmp_path / "home"
+    (home / "data" / "decks").mkdir(parents=True)
+    (home / "data" / "decks" / "mine.en.md").write_text(DECK, encoding="utf-8")
+    opened: list[Terminal] = []
+
+    def open_terminal(*arguments: str, rows: int = 24, columns: int = 80) -> Terminal:
+        opened.append(Terminal(home, *arguments, rows=rows, columns=columns))
+        return opened[-1]
+
+    open_terminal.home = home  # type: ignore[attr-defined]
+    yield open_terminal
+    for terminal in opened:
+        terminal.process.close(force=True)
+
+
+def answers(home: Path) -> list[tuple[str, int]]:
+    with sqlite3.connect(home / "data" / "llmquiz.db") as connection:
+        sql = "SELECT card, rating FROM live_review JOIN schedule ON schedule.id = live_review.schedule ORDER BY 1"
+        rows = connection.execute(sql).fetchall()
+    connection.close()
+    return rows
+
+
+def test_a_session_from_start_to_quit_is_on_disk(start) -> None:
+    terminal = start("study", "--deck", "mine")
+    terminal.wait_for("What is kept in a KV cache?")
+    terminal.press(" ")
+    terminal.wait_for("Keys and values of every earlier token.")
+    assert "Again" in terminal.text
+    terminal.press("4")
+    terminal.wait_for("Why is softmax shifted by its maximum?")
+    assert answers(start.home) == [("mine-kv", 4)]
+    terminal.press("\r")
+    terminal.wait_for("So that no exponential overflows.")
+    terminal.press("4")
+    terminal.wait_for("Session complete")
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0
+    assert answers(start.home) == [("mine-kv", 4), ("mine-softmax", 4)]
+
+
+def test_the_screen_follows_the_window(start) -> None:
+    terminal = start("study", "--deck", "mine")
+    terminal.wait_for("What is kept in a KV cache?")
+    terminal.wait_for("? help")
+    terminal.resize(6, 25)
+    terminal.wait_for("too small")
+    terminal.resize(40, 120)
+    terminal.wait_for("What is kept in a KV cache?")
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0
+
+
+def test_ctrl_c_does_not_lose_the_session(start) -> None:
+    terminal = start("study", "--deck", "mine")
+    terminal.wait_for("What is kept in a KV cache?")
+    terminal.press("\x03")
+    terminal.wait_for("q leaves")
+    terminal.press(" ")
+    terminal.wait_for("Keys and values of every earlier token.")
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0
+
+
+def test_the_editor_gets_the_terminal_and_gives_it_back(start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(
+        '#!/bin/sh\nfor path; do :; done\necho EDITING\nread answer\nsed -i "s/What is kept/What stays/" "$path"\n'
+    )
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    terminal = start("study", "--deck", "mine")
+    terminal.wait_for("What is kept in a KV cache?")
+    terminal.press("e")
+    terminal.wait_for("EDITING")
+    terminal.press("done\r")
+    terminal.wait_for("What stays in a KV cache?")
+    terminal.press("q")
+    assert terminal.wait_for_end() == 0
