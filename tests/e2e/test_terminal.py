@@ -36,6 +36,7 @@ So that no exponential overflows.
 - No overflow
 """
 PATIENCE = 60  # seconds; the machine may be busy
+_TERMINAL = ("COLORFGBG", "COLORTERM", "NO_COLOR", "COLUMNS", "LINES")  # of the terminal that the tests run in
 
 
 class Terminal:
@@ -44,7 +45,7 @@ class Terminal:
     def __init__(self, home: Path, *arguments: str, rows: int = 24, columns: int = 80) -> None:
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.Stream(self.screen)
-        environ = {name: value for name, value in os.environ.items() if name not in ("COLORFGBG", "NO_COLOR")}
+        environ = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
         environ |= {"LLMQUIZ_HOME": str(home), "TERM": "xterm-256color", "LANG": "en_US.UTF-8"}
         self.process = pexpect.spawn(
             sys.executable,
