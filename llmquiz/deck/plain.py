@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from llmquiz.core.card import Card, CardText, Kind, Lang
 from llmquiz.deck import cloze, parts
+from llmquiz.deck.linebreak import is_wide
 from llmquiz.deck.math import render_markdown
 from llmquiz.deck.parts import Part
-from llmquiz.deck.wrap import is_wide, wrap
+from llmquiz.deck.wrap import wrap
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from textual.content import Content, Span
 from textual.style import Style
 
-from llmquiz.tui.wrap import balanced, wrap
+from llmquiz.deck.linebreak import balanced, wrap
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

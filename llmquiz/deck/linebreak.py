@@ -25,18 +25,20 @@ class _Piece:
     spaces: int
 
 
-def wrap(text: str, width: int) -> list[tuple[int, int]]:
-    """Slices of `text`, one a line, none wider than `width` cells; blanks at a break are left out."""
-    width = max(width, 2)
+def wrap(text: str, width: int, *, indent: int = 0) -> list[tuple[int, int]]:
+    """Slices of `text`, one a line, none wider than `width` cells; blanks at a break are left out.
+
+    The first line is narrower by `indent` cells, which stand before it.
+    """
     lines: list[tuple[int, int]] = []
     room = -1
-    for piece in _fitting(_pieces(text), text, width):
+    for piece in _fitting(_pieces(text), text, max(width - max(indent, 0), 2)):
         if piece.spaces + piece.cells <= room:
             lines[-1] = (lines[-1][0], piece.end)
             room -= piece.spaces + piece.cells
         else:
+            room = width - piece.cells - (0 if lines else indent)
             lines.append((piece.start, piece.end))
-            room = width - piece.cells
     return lines or [(0, 0)]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from llmquiz.tui.wrap import balanced, wrap
+from llmquiz.deck.linebreak import balanced, wrap
 
 TEXT = st.text(alphabet=st.sampled_from("ab cKV缓存，。（）「」x̂ 1.5%—"), max_size=80)
 
