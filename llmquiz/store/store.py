@@ -192,6 +192,10 @@ class Store:
         row = found[: log.WIDTH]
         return row, StudyItem(log.progress(row), decode_card(found[log.WIDTH]))
 
+    def is_suspended(self, card_id: str) -> bool:
+        """Whether no part of the card will come up until it is resumed."""
+        return all(part.suspended or part.retired for part in self.progress_of(card_id))
+
     def set_suspended(self, card_id: str, suspended: bool, *, now: float, calendar: Calendar | None = None) -> None:
         """Suspend or resume all parts of a card. It can be undone."""
         kind = "suspend" if suspended else "unsuspend"

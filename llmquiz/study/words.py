@@ -202,6 +202,7 @@ _WORDS: Mapping[str, Mapping[Lang, str]] = {
             "难缠卡：已忘记 {n} 次。试着改写或拆分它。",
         ),
         ("now_suspended", "Suspended: it will not come back until you unsuspend it.", "已暂停：取消暂停前不再出现。"),
+        ("now_resumed", "Resumed: it comes back when it is due.", "已恢复：到期时会再出现。"),
         ("now_buried", "Buried until tomorrow.", "已搁置到明天。"),
         ("now_flagged", "Flag {flag}.", "标记 {flag}。"),
         ("now_unflagged", "Flag removed.", "标记已移除。"),

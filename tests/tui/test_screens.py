@@ -119,6 +119,14 @@ async def test_a_found_card_is_read_and_studied(desk: Desk) -> None:
         assert study(pilot.app).turn.card.id == "kv-holds"
 
 
+async def test_a_card_is_put_away_for_good_and_taken_back(desk: Desk) -> None:
+    async with desk.home().run_test() as pilot:
+        await press(pilot, "slash", *"decoder", "enter", "exclamation_mark")
+        assert desk.store.is_suspended("kv-holds")
+        await press(pilot, "exclamation_mark")
+        assert not desk.store.is_suspended("kv-holds")
+
+
 async def test_a_wide_search_shows_the_card_beside_the_hits(desk: Desk) -> None:
     async with desk.home().run_test(size=(120, 40)) as pilot:
         await press(pilot, "slash", *"softmax")

@@ -8,10 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 
+from llmquiz.core.errors import StoreError
 from llmquiz.study.queue import Scope
 from llmquiz.tui.bindings import bindings
 from llmquiz.tui.faces import as_markdown, face
 from llmquiz.tui.screens.base import SCROLLING, QuizScreen
+from llmquiz.tui.screens.dialog import ErrorModal
 from llmquiz.tui.widgets.hints import Hints
 from llmquiz.tui.widgets.preview import Preview
 
@@ -37,7 +39,9 @@ class CardScreen(QuizScreen):
 
     def relabel(self) -> None:
         self.query_one(Preview).show(self.quiz.services.store.card(self.card_id))
-        self.query_one(Hints).offer(("card.study", "card.edit", "card.copy", "app.language", "app.back"))
+        self.query_one(Hints).offer(
+            ("card.study", "card.edit", "card.copy", "card.suspend", "app.language", "app.back")
+        )
 
     def action_study(self) -> None:
         """Ask this card now, whether it is due or not."""
@@ -49,6 +53,17 @@ class CardScreen(QuizScreen):
 
         if edit(self.quiz, self.quiz.services.store.card(self.card_id)):
             self.relabel()
+
+    def action_suspend(self) -> None:
+        """Put the card away for good, or take it back."""
+        services = self.quiz.services
+        away = not services.store.is_suspended(self.card_id)
+        try:
+            services.store.set_suspended(self.card_id, away, now=services.clock(), calendar=services.calendar)
+        except StoreError as error:
+            self.quiz.push_screen(ErrorModal(self.say("not_written"), str(error), self.say("not_written_hint")))
+        else:
+            self.notify(self.word("now_suspended" if away else "now_resumed"), timeout=3)
 
     def action_copy(self) -> None:
         """Copy the card as Markdown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -10,6 +11,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
 
+from llmquiz.core.errors import StoreError
 from llmquiz.core.rating import Rating
 from llmquiz.tui.bindings import bindings
 from llmquiz.tui.results import Results
@@ -73,8 +75,14 @@ class StudyScreen(DeskScreen):
         if self.turn.asks_guess:
             self.query_one(GuessRow).reset(self.quiz.services.unit(self.turn.card))
             self.query_one(NumberInput).focus()
+        self.call_after_refresh(self._read_ahead)
         if prompt.card.lab is not None:
             self.call_after_refresh(self.quiz.warm_labs)
+
+    def _read_ahead(self) -> None:
+        # What keeps the next card from being read is said when it is asked for.
+        with suppress(StoreError):
+            self.session.prepare()
 
     def draw(self) -> None:
         """Draw the turn as far as it has come."""
