@@ -26,8 +26,8 @@ PENDING := $(VENV)/labs.pending
 
 study: $(VENV)/.base
 	@if [ ! -e $(VENV)/.labs ]; then \
-	  : > $(PENDING); \
-	  nohup $(MAKE) --no-print-directory labs > $(VENV)/labs.log 2>&1 < /dev/null & \
+	  nohup $(MAKE) --no-print-directory labs BACKGROUND=1 > $(VENV)/labs.log 2>&1 < /dev/null & \
+	  echo $$! > $(PENDING); \
 	  echo "The labs' packages are being installed in the background; progress: $(VENV)/labs.log" >&2; \
 	fi
 	@LLMQUIZ_LABS_PENDING=$(CURDIR)/$(PENDING) $(BIN)/llmquiz study $(ARGS)
@@ -52,17 +52,26 @@ bench: $(VENV)/.dev $(VENV)/.labs
 labs:
 	@trap 'rm -f $(PENDING)' EXIT; $(MAKE) --no-print-directory $(VENV)/.labs
 
+# Two installers in one environment would break it: wait for the one in the background, if it lives.
+define SETTLED
+@while [ -z "$(BACKGROUND)" ] && [ -s $(PENDING) ] && kill -0 "$$(cat $(PENDING))" 2>/dev/null; do \
+  echo "Waiting for the labs' packages: $(VENV)/labs.log" >&2; sleep 5; \
+done
+endef
+
 $(VENV)/.base: $(SOURCES) | $(BIN)/python
 	@echo "Installing llmquiz into $(VENV) (once)" >&2
 	@$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.labs: $(SOURCES) | $(VENV)/.base
+	$(SETTLED)
 	@echo "Installing the labs' packages (once; PyTorch is large)" >&2
 	@$(INSTALL) --editable '.[labs]'
 	@touch $@
 
 $(VENV)/.dev: $(SOURCES) | $(VENV)/.base
+	$(SETTLED)
 	@echo "Installing the test tools (once)" >&2
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
