@@ -7,6 +7,7 @@ theme needs no new layout.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +18,9 @@ from textual.content import Content, Span
 from textual.style import Style
 
 from llmquiz.deck.linebreak import balanced, wrap
+
+# A line of words alone, as most questions are: it needs no parser, whose import costs the first card a moment.
+_UNMARKED = re.compile(r"[^\W\d_](?:[ ]?(?:[^\W_]|[.,:;?!'\"()/=%²³ⁿₖ√·×≤≥≈∈，。、；：？！（）“”《》—…-]))*")
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -68,6 +72,10 @@ def blocks(markdown: str, *, strong: str = "bold", balance: bool = False) -> tup
         strong: style of strong text; a cloze card lights its answer with it.
         balance: make the lines of paragraphs about equally long, as befits a question.
     """
+    if not markdown.strip():
+        return ()
+    if _UNMARKED.fullmatch(markdown):
+        return (Block(paragraph(Content(markdown), balance=balance)),)
     tokens = _parser().parse(markdown)
     return tuple(_Setter(strong, balance).blocks(tokens))
 
@@ -160,6 +168,11 @@ class _Setter:
             elif token.type == "tr_close":
                 yield row
                 row = []
+
+
+def warm() -> None:
+    """Load the parser, in a moment in which nobody waits."""
+    _parser()
 
 
 @lru_cache(maxsize=1)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from llmquiz.tui import prose
 from llmquiz.tui.prose import MARK, UNMARK, blocks, set_lines
 
 SAMPLE = """Keys and **values** of `every` layer.
@@ -76,3 +81,16 @@ def test_html_is_shown_not_obeyed() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert plain("", 40) == []
+
+
+@given(st.text("ab 1_-.,()#*=+√，（中", max_size=24), st.integers(8, 40))
+def test_words_alone_look_as_the_parser_shows_them(text: str, width: int) -> None:
+    unmarked = prose._UNMARKED
+    shown = plain(text, width)
+    blocks.cache_clear()
+    prose._UNMARKED = re.compile("(?!)")
+    try:
+        assert plain(text, width) == shown
+    finally:
+        prose._UNMARKED = unmarked
+        blocks.cache_clear()

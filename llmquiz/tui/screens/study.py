@@ -13,6 +13,7 @@ from textual.content import Content
 
 from llmquiz.core.errors import StoreError
 from llmquiz.core.rating import Rating
+from llmquiz.tui import prose
 from llmquiz.tui.bindings import bindings
 from llmquiz.tui.results import Results
 from llmquiz.tui.screens.base import SCROLLING
@@ -83,6 +84,7 @@ class StudyScreen(DeskScreen):
         # What keeps the next card from being read is said when it is asked for.
         with suppress(StoreError):
             self.session.prepare()
+        prose.warm()
 
     def draw(self) -> None:
         """Draw the turn as far as it has come."""
