@@ -18,6 +18,7 @@ from llmquiz.study.words import interface, shown
 from llmquiz.tui import themes
 from llmquiz.tui.bindings import bindings, find, signs, unknown
 from llmquiz.tui.commands import QuizCommands
+from llmquiz.tui.hangup import leave_with_terminal
 from llmquiz.tui.results import Results
 from llmquiz.tui.screens.base import QuizScreen
 from llmquiz.tui.services import Services
@@ -41,6 +42,7 @@ def run(services: Services, *, scope: Scope | None = None, headless: bool = Fals
     A fault of ours is raised once the terminal is itself again, for the command line to report.
     """
     app = LlmquizApp(services, scope=scope)
+    leave_with_terminal()
     app.run(headless=headless)
     if app.fault is not None:
         raise app.fault

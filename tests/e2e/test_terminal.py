@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +45,8 @@ def start(tmp_path: Path) -> Iterator:
     (home / "data" / "decks" / "mine.en.md").write_text(DECK, encoding="utf-8")
     opened: list[Terminal] = []
 
-    def open_terminal(*arguments: str, rows: int = 24, columns: int = 80) -> Terminal:
-        opened.append(Terminal(home, *arguments, rows=rows, columns=columns))
+    def open_terminal(*arguments: str, **how: Any) -> Terminal:
+        opened.append(Terminal(home, *arguments, **how))
         return opened[-1]
 
     open_terminal.home = home  # type: ignore[attr-defined]
@@ -115,3 +119,40 @@ def test_the_editor_gets_the_terminal_and_gives_it_back(start, monkeypatch: pyte
     terminal.wait_for("What stays in a KV cache?")
     terminal.press("q")
     assert terminal.wait_for_end() == 0
+
+
+# Like make: the leader of the terminal's session, which a hang-up does not end while its child lives.
+LEADER = """
+import pathlib, signal, subprocess, sys
+signal.signal(signal.SIGHUP, lambda *_: None)
+child = subprocess.Popen([sys.executable, "-m", "llmquiz", *sys.argv[2:]])
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+child.wait()
+"""
+
+
+def test_the_app_ends_with_its_terminal(start, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    terminal = start(str(pid_file), "study", "--deck", "mine", program=("-c", LEADER))
+    terminal.wait_for("What is kept in a KV cache?")
+    terminal.press(" ")
+    terminal.wait_for("Again")
+    terminal.press("3")
+    terminal.wait_for("Why is softmax shifted by its maximum?")
+
+    terminal.process.ptyproc.fileobj.close()
+
+    wait_until_gone(int(pid_file.read_text()))
+    assert answers(start.home) == [("mine-kv", 3)]
+
+
+def wait_until_gone(pid: int) -> None:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    raise AssertionError("the app outlived its terminal")

@@ -31,6 +31,8 @@ from llmquiz.tui.widgets.ratings import Ratings
 if TYPE_CHECKING:
     from llmquiz.study.session import CardRated, Prompt, Session
 
+READ_AHEAD_AFTER = 0.15  # seconds, when the card has long been painted
+
 
 class StudyScreen(DeskScreen):
     """Runs a session until nothing is left, then gives way to its summary."""
@@ -76,7 +78,7 @@ class StudyScreen(DeskScreen):
         if self.turn.asks_guess:
             self.query_one(GuessRow).reset(self.quiz.services.unit(self.turn.card))
             self.query_one(NumberInput).focus()
-        self.call_after_refresh(self._read_ahead)
+        self.set_timer(READ_AHEAD_AFTER, self._read_ahead)
         if prompt.card.lab is not None:
             self.call_after_refresh(self.quiz.warm_labs)
 
