@@ -22,7 +22,16 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from llmquiz.lab.sdk import LabError, Params, Report, growth_exponent, memory_available, synchronize
+from llmquiz.lab.sdk import (
+    LabError,
+    Params,
+    Report,
+    growth_exponent,
+    memory_available,
+    quiet_clock,
+    read_bandwidth,
+    timed,
+)
 from llmquiz.llm.cache.base import Cache
 from llmquiz.llm.cache.growing import GrowingCache
 from llmquiz.llm.cache.static import StaticCache
@@ -46,7 +55,6 @@ ROUNDS, STEPS = 5, 3  # turns of each way at a context, and steps a turn, of whi
 RACE_SECONDS = 3.0  # for the timed recomputing at one context
 GENERATION_SECONDS = 20.0  # for a whole generation without a cache
 FLAT_TOKENS, FLAT_SAMPLES, FLAT_SECONDS = 256, 45, 2.0  # the growth of the decoding time is judged at least up to here
-PROBE_BYTES = 256 * 2**20
 SMALL_CACHE = 0.25  # of the bytes of the weights: up to there decoding counts as flat
 
 R = TypeVar("R")
@@ -100,6 +108,10 @@ class Bench:
     def dtype(self) -> torch.dtype:
         return self.model.embed_tokens.weight.dtype
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        return quiet_clock(self.params.device, self.params.threads)
+
     def cache_bytes(self, tokens: int) -> int:
         return self.model.config.cache_bytes(tokens, itemsize=self.dtype.itemsize)
 
@@ -125,13 +137,7 @@ class Bench:
 
     def timed(self, work: Callable[..., R], *args: Any) -> tuple[R, float]:
         """The result of `work(*args)` and the seconds that it took."""
-        device = self.params.device
-        clock = time.thread_time if device == "cpu" and self.params.threads == 1 else time.perf_counter
-        synchronize(device)
-        start = clock()
-        result = work(*args)
-        synchronize(device)
-        return result, clock() - start
+        return timed(work, *args, device=self.params.device, clock=self.clock)
 
     def own(self, cache: Cache) -> Way:
         """Our decoder with this cache."""
@@ -273,7 +279,7 @@ def report_cache(walk: Walk, report: Report) -> None:
 def report_decoding(bench: Bench, latencies: Latencies, report: Report) -> None:
     """How the speed of decoding grows with the context, and how near it comes to the memory's bandwidth."""
     decoding, recomputing, longest = latencies[STATIC], latencies[NO_CACHE], bench.longest
-    weights = weight_bytes_read(bench.model)
+    weights = bench.model.weight_bytes_read()
     reach = contexts(bench.tokens.size(1))
     flat = [n for n in reach if bench.cache_bytes(n) <= SMALL_CACHE * weights]
     if len(flat) < len(reach):
@@ -288,7 +294,7 @@ def report_decoding(bench: Bench, latencies: Latencies, report: Report) -> None:
     if TRANSFORMERS in latencies:
         report.metric("speedup_over_transformers", latencies[TRANSFORMERS][longest] / decoding[longest])
     read = weights + bench.cache_bytes(longest)
-    bandwidth = read_bandwidth(bench)
+    bandwidth = read_bandwidth(bench.params.device, clock=bench.clock)
     report.metric("memory_bandwidth", bandwidth / 1e9)
     report.metric("bandwidth_fraction", read / decoding[longest] / bandwidth)
 
@@ -307,18 +313,6 @@ def race_contexts(bench: Bench, lengths: list[int]) -> list[tuple[float, float]]
             for n, feed in feeds.items():
                 seconds[n].append(bench.timed(feed, bench.tokens[:, :1])[1])
     return [(n - (turns - 1) / 2, median(times)) for n, times in seconds.items()]
-
-
-def weight_bytes_read(model: Decoder) -> int:
-    """Bytes of weights that one token reads: all, but a single row of an embedding that is not the head as well."""
-    total = sum(weight.nbytes for weight in model.parameters())
-    return total if model.config.tie_embeddings else total - model.embed_tokens.weight.nbytes
-
-
-def read_bandwidth(bench: Bench) -> float:
-    """Bytes per second of a sum over a buffer beyond any cache, by the clock that times the decoding."""
-    buffer = torch.ones(PROBE_BYTES // 4, device=bench.tokens.device)
-    return buffer.nbytes / median([bench.timed(buffer.sum)[1] for _ in range(9)])
 
 
 def time_prefill(bench: Bench) -> dict[str, float]:

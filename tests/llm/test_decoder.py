@@ -4,6 +4,7 @@ promise."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,11 @@ def test_a_broken_checkpoint_says_what_is_wrong(tmp_path: Path) -> None:
     safetensors.save_file({"model.embed_tokens.weight": torch.zeros(64, 32)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"do not fit the config: .*Missing key"):
         load_checkpoint(tmp_path, **options)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_token_reads_every_weight_but_an_embedding_apart(tied: bool) -> None:
+    config = replace(CONFIG, tie_embeddings=tied)
+    embedding = config.vocab_size * config.hidden_size
+    others = config.num_parameters() - embedding * (1 if tied else 2)
+    assert random_decoder(config, seed=0).weight_bytes_read() == 4 * (others + embedding)

@@ -14,7 +14,14 @@ Importing this module never imports torch; the helpers that need it do so when t
 
 from llmquiz.core.errors import LabError
 from llmquiz.lab.sdk.device import device_name, memory_available, pick_device, synchronize
-from llmquiz.lab.sdk.measure import growth_exponent, interleaved_medians, median_seconds, read_bandwidth
+from llmquiz.lab.sdk.measure import (
+    growth_exponent,
+    interleaved_medians,
+    median_seconds,
+    quiet_clock,
+    read_bandwidth,
+    timed,
+)
 from llmquiz.lab.sdk.params import Params
 from llmquiz.lab.sdk.report import Report
 
@@ -28,6 +35,8 @@ __all__ = [
     "median_seconds",
     "memory_available",
     "pick_device",
+    "quiet_clock",
     "read_bandwidth",
     "synchronize",
+    "timed",
 ]

@@ -10,40 +10,67 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, median
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from llmquiz.core.errors import LabError
 from llmquiz.lab.sdk.device import synchronize
 
 K = TypeVar("K")
+R = TypeVar("R")
+Clock: TypeAlias = Callable[[], float]
 PROBE_BYTES = 256 * 2**20  # well beyond a last-level cache
 
 
-def median_seconds(work: Callable[[], object], *, device: str = "cpu", repeats: int = 5, warmup: int = 1) -> float:
-    """The median wall time of one call of `work`, in seconds, with the device's queue drained before and after."""
-    return interleaved_medians({0: work}, device=device, repeats=repeats, warmup=warmup)[0]
+def quiet_clock(device: str, threads: int) -> Clock:
+    """CPU time for one thread on the CPU, which a busy machine does not stretch; wall time everywhere else."""
+    return time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
+
+
+def timed(work: Callable[..., R], *args: Any, device: str = "cpu", clock: Clock = time.perf_counter) -> tuple[R, float]:
+    """The result of `work(*args)` and its seconds by `clock`, with the device's queue drained before and after."""
+    synchronize(device)
+    start = clock()
+    result = work(*args)
+    synchronize(device)
+    return result, clock() - start
+
+
+def median_seconds(
+    work: Callable[[], object],
+    *,
+    device: str = "cpu",
+    repeats: int = 5,
+    warmup: int = 1,
+    clock: Clock = time.perf_counter,
+) -> float:
+    """The median time of one call of `work`, in seconds."""
+    return interleaved_medians({0: work}, device=device, repeats=repeats, warmup=warmup, clock=clock)[0]
 
 
 def interleaved_medians(
-    works: Mapping[K, Callable[[], object]], *, device: str = "cpu", repeats: int = 5, warmup: int = 1
+    works: Mapping[K, Callable[[], object]],
+    *,
+    device: str = "cpu",
+    repeats: int = 5,
+    warmup: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> dict[K, float]:
-    """The median wall time of one call of each of `works`, in seconds; their repeats take turns.
+    """The median time of one call of each of `works`, in seconds; their repeats take turns.
 
     The first `warmup` rounds are not counted: they pay for lazy initialisation, caches and clock ramps.
     """
     seconds: dict[K, list[float]] = {name: [] for name in works}
     for turn in range(warmup + repeats):
         for name, work in works.items():
-            synchronize(device)
-            start = time.perf_counter()
-            work()
-            synchronize(device)
+            _, taken = timed(work, device=device, clock=clock)
             if turn >= warmup:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(taken)
     return {name: median(times) for name, times in seconds.items()}
 
 
-def read_bandwidth(device: str = "cpu", *, num_bytes: int = PROBE_BYTES, repeats: int = 7) -> float:
+def read_bandwidth(
+    device: str = "cpu", *, num_bytes: int = PROBE_BYTES, repeats: int = 7, clock: Clock = time.perf_counter
+) -> float:
     """Bytes per second that a sum over a buffer much larger than any cache reads: the roof for batch-1 decoding.
 
     A sum is bound by reading, as a matrix-vector product is. On the CPU it uses as many threads as torch does.
@@ -51,7 +78,7 @@ def read_bandwidth(device: str = "cpu", *, num_bytes: int = PROBE_BYTES, repeats
     import torch
 
     buffer = torch.ones(num_bytes // 4, dtype=torch.float32, device=device)
-    return buffer.numel() * 4 / median_seconds(buffer.sum, device=device, repeats=repeats, warmup=2)
+    return buffer.nbytes / median_seconds(buffer.sum, device=device, repeats=repeats, warmup=2, clock=clock)
 
 
 def growth_exponent(points: Iterable[tuple[float, float]]) -> float:

@@ -56,6 +56,12 @@ class Decoder(nn.Module):
         if self.config.tie_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 
+    def weight_bytes_read(self) -> int:
+        """Bytes of weights that decoding one token reads: all, but for the embedding, of which it reads a row, unless that
+        is the head as well. Over the memory's bandwidth they bound the speed of decoding one sequence."""
+        total = sum(weight.nbytes for weight in self.parameters())
+        return total if self.config.tie_embeddings else total - self.embed_tokens.weight.nbytes
+
     def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:
         """Logits [B, T, V] of the token that follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
 
