@@ -32,6 +32,7 @@ WIDTH = len(_NAMES)
 
 _SELECT = f"SELECT {COLUMNS} FROM schedule WHERE id = ?"
 _RESTORE = f"UPDATE schedule SET {', '.join(f'{name} = ?' for name in _KEPT)} WHERE id = ?"
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 _ADD_REVIEW = "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NEXT_FREE = """SELECT min(id) + 1 FROM review AS taken
 WHERE id >= ? AND NOT EXISTS (SELECT 1 FROM review WHERE id = taken.id + 1)"""
@@ -137,7 +138,7 @@ def add_action(
     review: int | None = None,
 ) -> None:
     """Append an action, with the rows that it changed as they were."""
-    kept = json.dumps([(row[0], *row[3:16]) for row in before], separators=(",", ":"))
+    kept = _to_json([(row[0], *row[3:16]) for row in before])
     connection.execute(_ADD_ACTION, (at, day, kind, schedule, review, kept))
 
 

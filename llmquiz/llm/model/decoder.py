@@ -57,7 +57,7 @@ class Decoder(nn.Module):
             self.lm_head.weight = self.embed_tokens.weight
 
     def weight_bytes_read(self) -> int:
-        """Bytes of weights that decoding one token reads: all, but for the embedding, of which it reads a row, unless that
+        """Bytes of weights that decoding one token reads: all but the embedding, of which it reads a row, unless that
         is the head as well. Over the memory's bandwidth they bound the speed of decoding one sequence."""
         total = sum(weight.nbytes for weight in self.parameters())
         return total if self.config.tie_embeddings else total - self.embed_tokens.weight.nbytes
