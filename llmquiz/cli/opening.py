@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def opened(lang: str | None = None, new_per_day: int | None = None) -> Iterator[
     with Store.open() as store:
         for note in _sync(store, library, time.time()):
             print(f"llmquiz: note: {note}", file=sys.stderr)
+        gc.freeze()  # what the start has made stays; the collector need not walk it while a learner waits
         yield Services(store, chosen, options, Calendar(chosen.rollover_hour))
 
 

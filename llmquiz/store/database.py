@@ -18,6 +18,7 @@ from llmquiz.store.migrations import APPLICATION_ID, LATEST, apply
 BUSY_TIMEOUT_MS = 5000
 _OLDEST_SQLITE = (3, 37, 0)
 _CACHE_KIB = 32 * 1024
+_PAGE_BYTES = 2048
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -112,6 +113,8 @@ def _use(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None
     if read_only and version < LATEST:
         raise StoreError(f"{path}: has the older schema {version}; start `llmquiz study` once to bring it to {LATEST}")
     if not read_only:
+        # Heeded by a new file alone. An answer changes a row in each of six pages or so, and the log holds whole pages.
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

@@ -7,6 +7,7 @@ to the same disk with their own durability: each answer is committed before the 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import statistics
@@ -140,6 +141,7 @@ def main(rounds: int = ROUNDS) -> None:
         anki.measure(
             "first queue", lambda: collection._backend.get_queued_cards(fetch_limit=1, intraday_learning_only=False)
         )
+        gc.freeze()  # as every command does once it has started
         for number in range(rounds):
             rating = RATINGS[number % len(RATINGS)]
             our_round(session, rating, ours, number)
