@@ -56,7 +56,7 @@ def test_installed_wheel_studies_and_reports(installed: Path, tmp_path: Path, ho
     decks = json.loads(run([installed, "deck", "list", "--json"], **elsewhere))
     assert {"attention", "kv-cache", "lora"} <= {deck["id"] for deck in decks["decks"]}
     run([installed, "study", "--deck", "kv-cache", "--limit", "1", "--plain"], input="\n3\n", **elsewhere)
-    assert json.loads(run([installed, "stats", "--json"], **elsewhere))["today"]["reviews"] == 1
+    assert json.loads(run([installed, "stats", "--json"], **elsewhere))["all_time"]["reviews"] == 1
     run([installed, "export", "anki", "kv-cache", "-o", tmp_path / "out.apkg", "--schedule"], **elsewhere)
     assert zipfile.is_zipfile(tmp_path / "out.apkg")
 
