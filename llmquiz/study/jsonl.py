@@ -41,6 +41,7 @@ def run(
             response = mode.answer(line)
             stdout.write(json.dumps(response, ensure_ascii=False) + "\n")
             stdout.flush()
+            session.prepare()
             if response.get("do") == "quit" and response["ok"]:
                 break
     return ExitCode.OK

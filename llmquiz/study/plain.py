@@ -140,6 +140,7 @@ class Plain:
         if self.interactive:
             self.speaker.stdout.write("> ")
             self.speaker.stdout.flush()
+        self.session.prepare()
         line = self.stdin.readline()
         if not line:
             raise _Quit

@@ -8,6 +8,7 @@ card that was answered elsewhere meanwhile is refused, never written over the ot
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from llmquiz.core.card import Card, Kind
@@ -115,12 +116,13 @@ class Session:
     def prepare(self) -> None:
         """Read ahead the card that will come after the current one, in a moment in which the learner thinks.
 
-        `next` then returns at once; without this it reads the card when it is asked for. Nothing is shown or written.
-
-        Raises:
-            StoreError: if the store cannot be read.
+        `next` then returns at once; without this it reads the card when it is asked for. Nothing is shown or written;
+        what keeps the card from being read is left for `next` to say.
         """
-        now = self._clock()
+        with suppress(StoreError):
+            self._read_ahead(self._clock())
+
+    def _read_ahead(self, now: float) -> None:
         queue = self._fresh_queue(now)
         if self._prompt is None or self._prepared or not (head := queue.head(now, after=self._prompt.schedule_id)):
             return

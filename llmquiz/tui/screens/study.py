@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -11,7 +10,6 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
 
-from llmquiz.core.errors import StoreError
 from llmquiz.core.rating import Rating
 from llmquiz.tui import prose
 from llmquiz.tui.bindings import bindings
@@ -83,9 +81,7 @@ class StudyScreen(DeskScreen):
             self.call_after_refresh(self.quiz.warm_labs)
 
     def _read_ahead(self) -> None:
-        # What keeps the next card from being read is said when it is asked for.
-        with suppress(StoreError):
-            self.session.prepare()
+        self.session.prepare()
         prose.warm()
 
     def draw(self) -> None:
