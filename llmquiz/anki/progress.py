@@ -45,10 +45,10 @@ def card_state(
     schedule: Schedule, position: int, *, suspended: bool, flag: int, options: Options, calendar: Calendar
 ) -> CardState:
     """`schedule` as Anki has it; a buried card comes back, since burial ends with the day."""
-    queue, due = _queue(schedule, position, calendar)
+    queue, due = _queue(schedule, position, calendar, suspended=suspended)
     return CardState(
         type=schedule.state,
-        queue=_SUSPENDED if suspended else queue,
+        queue=queue,
         due=due,
         ivl=schedule.interval,
         factor=0 if schedule.state is State.NEW else FACTOR,
@@ -60,11 +60,13 @@ def card_state(
     )
 
 
-def _queue(schedule: Schedule, position: int, calendar: Calendar) -> tuple[int, int]:
+def _queue(schedule: Schedule, position: int, calendar: Calendar, *, suspended: bool) -> tuple[int, int]:
     if schedule.state is State.NEW:
-        return _NEW, position
+        return _SUSPENDED if suspended else _NEW, position
     if schedule.state is State.REVIEW:
-        return _REVIEW, schedule.due - CREATED_ON
+        return _SUSPENDED if suspended else _REVIEW, schedule.due - CREATED_ON
+    if suspended:  # in seconds: an import moves the days of a step with the collection's start only in its own queue
+        return _SUSPENDED, schedule.due
     day = calendar.day(schedule.due)
     if schedule.last_review is not None and day > calendar.day(schedule.last_review):
         return _DAY_LEARNING, day - CREATED_ON
