@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from textual.app import App
 from textual.pilot import Pilot
 
@@ -24,3 +26,15 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
     """Press keys and wait until everything that follows from them has happened."""
     await pilot.press(*keys)
     await pilot.pause()
+
+
+async def told(pilot: Pilot[None], text: str, *, seconds: float = 10.0) -> None:
+    """Wait until a notification says `text`: it is mounted some messages after it was sent, and wraps where it likes."""
+    wanted, deadline = _joined(text), time.monotonic() + seconds
+    while wanted not in _joined(screen_text(pilot.app)):
+        assert time.monotonic() < deadline, f"{text!r} never stood on the screen:\n{screen_text(pilot.app)}"
+        await pilot.pause(0.01)
+
+
+def _joined(text: str) -> str:
+    return "".join(text.replace("▌", "").split())

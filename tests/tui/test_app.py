@@ -8,7 +8,7 @@ from llmquiz.tui import themes
 from llmquiz.tui.app import run
 
 from .conftest import Desk
-from .seen import press, screen_text, study
+from .seen import press, screen_text, study, told
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_an_unknown_theme_is_told_and_replaced(desk: Desk) -> None:
     async with desk.home(theme="neon").run_test(notifications=True) as pilot:
         await pilot.pause()
         assert pilot.app.theme == "llmquiz-dark"
-        assert "'neon' is not known" in screen_text(pilot.app)
+        await told(pilot, "'neon' is not known")
 
 
 async def test_a_key_that_the_user_moved_works_and_is_shown(desk: Desk) -> None:
@@ -81,7 +81,7 @@ async def test_an_unknown_key_id_is_told_and_the_others_still_work(desk: Desk) -
     app = desk.study("sdpa-scale", keys={"study.jump": "j", "study.reveal": "r"})
     async with app.run_test(notifications=True) as pilot:
         await pilot.pause()
-        assert "study.jump" in screen_text(app)
+        await told(pilot, "study.jump")
         await press(pilot, "r")
         assert study(app).turn.revealed
 

@@ -10,7 +10,7 @@ from llmquiz.core.rating import Rating
 from llmquiz.tui.widgets.lab_panel import LabPanel
 
 from .conftest import Desk
-from .seen import press, screen_text, study
+from .seen import press, screen_text, study, told
 
 
 def panel(pilot: Pilot[None]) -> LabPanel:
@@ -55,7 +55,7 @@ async def test_the_guess_comes_before_the_lab(desk: Desk) -> None:
     async with desk.study("tiny-speedup").run_test(notifications=True) as pilot:
         await press(pilot, "L")
         assert not pilot.app.screen.query(LabPanel)
-        assert "Make your guess first" in screen_text(pilot.app)
+        await told(pilot, "Make your guess first")
 
 
 async def test_escape_stops_a_lab_then_closes_its_panel(desk: Desk) -> None:
@@ -107,7 +107,7 @@ async def test_an_unknown_lab_is_named(desk: Desk) -> None:
 async def test_a_card_without_a_lab_says_so(desk: Desk) -> None:
     async with desk.study("sdpa-scale").run_test(notifications=True) as pilot:
         await press(pilot, "L")
-        assert "no lab" in screen_text(pilot.app)
+        await told(pilot, "no lab")
 
 
 async def test_the_panel_stands_beside_the_card_or_below_it(desk: Desk) -> None:

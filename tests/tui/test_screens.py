@@ -16,7 +16,7 @@ from llmquiz.tui.screens.stats import StatsScreen
 from llmquiz.tui.screens.summary import SummaryScreen
 
 from .conftest import Desk
-from .seen import press, screen_text, study
+from .seen import press, screen_text, study, told
 
 
 async def test_home_lists_decks_with_what_they_have_today(desk: Desk) -> None:
@@ -68,7 +68,7 @@ async def test_ctrl_c_gives_a_hint_and_does_not_quit(desk: Desk) -> None:
     async with app.run_test(notifications=True) as pilot:
         await press(pilot, "ctrl+c")
         assert app.is_running
-        assert "q leaves" in screen_text(app)
+        await told(pilot, "q leaves")
 
 
 async def test_the_session_ends_in_a_summary_that_leads_home(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from llmquiz.tui.widgets.guess import NumberInput
 from llmquiz.tui.widgets.key_points import KeyPoints
 
 from .conftest import Desk
-from .seen import press, screen_text, study
+from .seen import press, screen_text, study, told
 
 
 async def test_space_shows_the_answer_and_space_again_takes_good(desk: Desk) -> None:
@@ -180,7 +180,7 @@ async def test_a_guess_that_is_no_number_is_not_taken(desk: Desk) -> None:
     async with desk.study("tiny-speedup").run_test(notifications=True) as pilot:
         await press(pilot, "minus", "3", "enter")
         assert not study(pilot.app).turn.revealed
-        assert "number above zero" in screen_text(pilot.app)
+        await told(pilot, "number above zero")
 
 
 async def test_a_predict_card_can_be_revealed_without_a_guess(desk: Desk) -> None:
@@ -240,7 +240,7 @@ async def test_a_card_that_was_answered_elsewhere_is_not_answered_twice(desk: De
         other.commit()
         other.close()
         await press(pilot, "3")
-        assert "changed elsewhere" in screen_text(pilot.app)
+        await told(pilot, "changed elsewhere")
     assert desk.reviews() == []
 
 
@@ -275,7 +275,7 @@ async def test_an_edit_is_read_back_into_the_card(
 async def test_without_a_terminal_to_lend_an_edit_names_the_file(desk: Desk) -> None:
     async with desk.study("kv-holds").run_test(notifications=True) as pilot:
         await press(pilot, "e")
-        assert "attention.en.md" in screen_text(pilot.app).replace("\n", "").replace(" ", "")
+        await told(pilot, "attention.en.md")
 
 
 async def test_long_cards_scroll_with_the_arrows(desk: Desk) -> None:
