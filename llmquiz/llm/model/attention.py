@@ -21,17 +21,28 @@ from llmquiz.llm.model.norms import RMSNorm
 from llmquiz.llm.model.positions import rotate
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [B, H, T, D], [B, H_kv, S, D] twice -> [B, H, T, D]
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+) -> Tensor:  # [B, H, T, D], [B, H_kv, S, D] twice -> [B, H, T, D]
     """Causal attention of the last T of S tokens to all S: new token t sees positions 0 .. S - T + t.
 
     torch's `is_causal` aligns the triangle to the top left, which is right only for T = S; with a past (S > T) it would
     hide nearly everything from the new tokens.
+
+    Args:
+        mask: what may be seen besides, True for yes: [B, S] hides padding, [B, T, S] also other documents of a packed
+            row. Causality is added here.
     """
     T, S = q.size(2), k.size(2)
+    grouped = q.size(1) != k.size(1)
+    if mask is not None:
+        visible = mask[:, None, None] if mask.dim() == 2 else mask[:, None]  # [B, 1, 1 or T, S]
+        causal = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible & causal, enable_gqa=grouped)
     if T == 1:
         return _attend_one(q, k, v)
-    mask = None if T == S else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=T == S, enable_gqa=q.size(1) != k.size(1))
+    causal_past = None if T == S else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_past, is_causal=T == S, enable_gqa=grouped)
 
 
 def _attend_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -62,14 +73,14 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: Cache | None
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: Cache | None, mask: Tensor | None = None
     ) -> Tensor:  # [B, T, hidden] -> same
         q = rotate(self.q_norm(self._heads(self.q_proj(x))), *rotation)
         k = rotate(self.k_norm(self._heads(self.k_proj(x))), *rotation)
         v = self._heads(self.v_proj(x))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        attended: Tensor = self.o_proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        attended: Tensor = self.o_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         return attended
 
     def _heads(self, x: Tensor) -> Tensor:  # [B, T, H * D] -> [B, H, T, D]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from llmquiz.llm.cache.base import Cache
 from llmquiz.llm.errors import ModelError
@@ -31,15 +32,22 @@ class DecoderLayer(nn.Module):
         self.mlp = FeedForward(config)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: Cache | None
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], cache: Cache | None, mask: Tensor | None = None
     ) -> Tensor:  # [B, T, hidden] -> same
-        x = x + self.self_attn(self.input_layernorm(x), rotation, cache)
+        x = x + self.self_attn(self.input_layernorm(x), rotation, cache, mask)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
 
 class Decoder(nn.Module):
-    """Token ids in, logits out. Weights are unset until `init_weights` or `model.load` fills them."""
+    """Token ids in, logits out. Weights are unset until `init_weights` or `model.load` fills them.
+
+    Attributes:
+        checkpointing: keep only each layer's input for the backward pass and compute the rest again: about a third more
+            work for a fraction of the activations.
+    """
+
+    checkpointing = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -62,27 +70,60 @@ class Decoder(nn.Module):
         total = sum(weight.nbytes for weight in self.parameters())
         return total if self.config.tie_embeddings else total - self.embed_tokens.weight.nbytes
 
-    def forward(self, tokens: Tensor, cache: Cache | None = None, *, last_only: bool = False) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        cache: Cache | None = None,
+        *,
+        last_only: bool = False,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """Logits [B, T, V] of the token that follows each of `tokens` [B, T]; [B, 1, V] with `last_only`.
 
         Decoding needs the last position alone, and at a large vocabulary the head is a good part of the work: T = 8192
         and V = 128k would be 4 GiB of fp32 logits.
 
+        Args:
+            mask: True where a token may be attended: [B, S] or [B, T, S], S tokens with the cache's; causality is
+                added.
+            positions: [B, T], where rows do not start at the cache's length.
+
         Raises:
             ModelError: if the tokens, with those in the cache, exceed the model's positions or the cache's capacity.
         """
-        past = 0 if cache is None else cache.length
-        if past + tokens.size(1) > self.config.max_position:
-            raise ModelError(
-                f"decoder: {past} + {tokens.size(1)} tokens exceed the model's {self.config.max_position} positions; "
-                "shorten the text"
-            )
-        x = self.embed_tokens(tokens)
-        rotation = self.rotary(past, x)
-        for layer in self.layers:
-            x = layer(x, rotation, cache)
-        logits: Tensor = self.lm_head(self.norm(x[:, -1:] if last_only else x))
+        x = self.hidden_states(self.embed_tokens(tokens), cache, mask=mask, positions=positions)
+        logits: Tensor = self.lm_head(x[:, -1:] if last_only else x)
         return logits
+
+    def hidden_states(
+        self,
+        embeddings: Tensor,
+        cache: Cache | None = None,
+        *,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:  # [B, T, hidden] -> same
+        """What the head reads, after the last norm: for a value or reward head, or from embeddings that no token has
+        (soft prompts).
+
+        Raises:
+            ModelError: as `forward`.
+        """
+        past = 0 if cache is None else cache.length
+        if past + embeddings.size(1) > self.config.max_position:
+            raise ModelError(
+                f"decoder: {past} + {embeddings.size(1)} tokens exceed the model's {self.config.max_position} "
+                "positions; shorten the text"
+            )
+        x, rotation = embeddings, self.rotary(past, embeddings, positions)
+        for layer in self.layers:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, rotation, cache, mask, use_reentrant=False)
+            else:
+                x = layer(x, rotation, cache, mask)
+        normed: Tensor = self.norm(x)
+        return normed
 
 
 def init_weights(model: Decoder, seed: int) -> Decoder:

@@ -48,12 +48,21 @@ class RotaryEmbedding(nn.Module):
         self.config = config
         self._tables: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, start: int, x: Tensor) -> tuple[Tensor, Tensor]:  # [B, T, hidden] -> [T, D], [T, D]
-        """The rotation of positions start .. start + T - 1, in the dtype and on the device of `x`."""
+    def forward(
+        self, start: int, x: Tensor, positions: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:  # [B, T, hidden] -> [T, D] twice, or [B, 1, T, D] with positions
+        """The rotation of positions start .. start + T - 1, in the dtype and on the device of `x`.
+
+        With `positions` [B, T] each row has its own: padding on the left shifts a text, packing restarts each document
+        at 0.
+        """
         end = start + x.size(1)
-        cos, sin = self._tables or self._build(end, x)
-        if cos.size(0) < end or cos.dtype != x.dtype or cos.device != x.device:
-            cos, sin = self._build(end, x)
+        needed = end if positions is None else max(end, self.config.max_position)
+        cos, sin = self._tables or self._build(needed, x)
+        if cos.size(0) < needed or cos.dtype != x.dtype or cos.device != x.device:
+            cos, sin = self._build(needed, x)
+        if positions is not None:
+            return cos[positions][:, None], sin[positions][:, None]
         return cos[start:end], sin[start:end]
 
     def _build(self, end: int, x: Tensor) -> tuple[Tensor, Tensor]:
