@@ -67,18 +67,26 @@ app = typer.Typer(
 def labs(
     context: typer.Context,
     listed: Annotated[bool, typer.Option("--list", help="List the labs; the same as no lab at all.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Run every lab, one after the other.")] = False,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random generator, with --all.")] = 0,
     as_json: JsonOption = False,
     lang: LangOption = "",
-) -> None:
-    """List the labs."""
+) -> int:
+    """List the labs, or run them all."""
     if context.invoked_subcommand is not None:
-        return
-    from llmquiz.cli.labtables import print_labs
-
+        return 0
     catalog = _catalog()
     for finding in catalog.findings:
         print(f"llmquiz: warning: {finding}", file=sys.stderr)
+    if everything:
+        from llmquiz.cli.laball import run_all
+
+        return run_all(catalog.labs(), _language(lang), device=_device(device), seed=seed, as_json=as_json)
+    from llmquiz.cli.labtables import print_labs
+
     print_labs(catalog.labs(), _language(lang), as_json=as_json)
+    return 0
 
 
 @app.command("history")

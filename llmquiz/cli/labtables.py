@@ -56,6 +56,29 @@ def print_runs(runs: Sequence[RunRecord], lang: Lang, *, as_json: bool) -> None:
     _print_table([word(key, lang) for key in ("when", "name", "outcome", "seconds", "device", "parameters")], rows)
 
 
+def print_outcomes(runs: Sequence[RunRecord], absent: Sequence[Lab], lang: Lang, *, as_json: bool) -> None:
+    """What became of each lab: how it ended, claims held, seconds, and which claims did not hold or what went wrong."""
+    if as_json:
+        skipped = [{"lab": lab.name, "missing": list(lab.missing)} for lab in absent]
+        print(to_text({"runs": [run_to_json(run) for run in runs], "skipped": skipped}))
+        return
+    from llmquiz.lab.events import Outcome
+    from llmquiz.lab.words import outcome_word, word
+
+    rows = [
+        (
+            run.lab,
+            outcome_word(Outcome(run.outcome), lang),
+            f"{sum(claim['held'] for claim in run.claims)}/{len(run.claims)}",
+            f"{run.seconds:.1f}",
+            run.error or "",
+        )
+        for run in runs
+    ]
+    rows += [(lab.name, word("missing", lang).format(names=", ".join(lab.missing)), "", "", "") for lab in absent]
+    _print_table([word(key, lang) for key in ("name", "outcome", "claims_held", "seconds", "problem")], rows)
+
+
 def lab_to_json(lab: Lab) -> dict[str, Any]:
     """A lab as `llmquiz lab --json` prints it: its manifest, and which packages are missing."""
     manifest = lab.manifest

@@ -6,6 +6,7 @@ Standard output and error go to the log; events have a pipe of their own, so a l
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import importlib.util
 import os
@@ -167,6 +168,11 @@ def _without_torch(device: str) -> str:
     return "cpu"
 
 
+def _told(error: BaseException) -> bool:
+    """Whether its message was written for the reader; the LLM library has errors of its own, known by their name."""
+    return isinstance(error, LabError) or "ModelError" in {cls.__name__ for cls in type(error).__mro__}
+
+
 def _out_of_memory(error: BaseException) -> bool:
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
@@ -174,10 +180,12 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def _in_words(error: BaseException) -> str:
     text = " ".join(str(error).split())[:MAX_ERROR]
-    if isinstance(error, LabError):
+    if _told(error):
         return text
     if _out_of_memory(error):
         return f"ran out of memory ({text or 'an allocation failed'}); choose smaller parameters"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the device ({text}); free some, or set TMPDIR to a folder with room"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

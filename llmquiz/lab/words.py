@@ -35,6 +35,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "seconds": ("seconds", "秒"),
     "device": ("device", "设备"),
     "parameters": ("parameters", "参数"),
+    "claims_held": ("claims held", "成立的论断"),
+    "problem": ("problem", "问题"),
 }
 _OUTCOMES: dict[Outcome, tuple[str, str]] = {
     Outcome.OK: ("done", "完成"),

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from llmquiz.cli.main import main
+from llmquiz.lab.catalog import Catalog
+from llmquiz.store import Store
 
 FIXTURES = Path(__file__).parents[1] / "lab" / "fixtures"
 
@@ -192,7 +194,7 @@ def test_the_shell_completes_labs_options_and_choices() -> None:
     assert {"--shape", "--scale", "--seed", "--seconds"} <= set(complete("lab", "quick", "--s"))
     assert complete("lab", "quick", "--shape", "h") == ["half"]
     assert complete("lab", "quick", "--device", "c") == ["cpu", "cuda"]
-    assert complete("lab", "nothing", "--s") == []
+    assert complete("lab", "nothing", "--sh") == []
 
 
 def test_an_interrupt_ends_the_run_and_keeps_what_it_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,3 +222,41 @@ def test_the_parent_never_imports_torch_or_textual() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def some(labs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the tests' labs that end by themselves."""
+    for name in ("family", "greedy", "hanging", "kin", "noisy"):
+        shutil.rmtree(labs / name)
+    monkeypatch.setattr("llmquiz.cli.lab._catalog", lambda: Catalog([(labs, False)]))
+
+
+@pytest.mark.usefixtures("some")
+def test_all_labs_run_into_one_table(capsys: pytest.CaptureFixture[str], labs: Path) -> None:
+    assert main(["lab", "--all", "--json"]) == 1
+
+    out, err = capsys.readouterr()
+    runs = {run["lab"]: run for run in json.loads(out)["runs"]}
+    assert {name: run["outcome"] for name, run in runs.items()} == {
+        "broken": "broken",
+        "crashing": "failed",
+        "quick": "ok",
+    }
+    assert runs["quick"]["metrics"]["total"] == 30
+    assert "3/3 quick ok" in err
+    with Store.open() as store:
+        assert {run.lab for run in store.runs()} == set(runs)
+
+
+@pytest.mark.usefixtures("some")
+def test_all_is_well_only_if_every_claim_held(capsys: pytest.CaptureFixture[str], labs: Path) -> None:
+    for name in ("broken", "crashing"):
+        shutil.rmtree(labs / name)
+    assert main(["lab", "--all"]) == 0
+    assert "1/1" in capsys.readouterr().out
+
+    manifest = labs / "quick" / "lab.toml"
+    manifest.write_text(manifest.read_text().replace("topics", 'needs = ["not_installed_anywhere"]\ntopics', 1))
+    assert main(["lab", "--all"]) == 3
+    assert "missing: not_installed_anywhere" in capsys.readouterr().out

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +10,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from llmquiz.lab.catalog import Catalog  # noqa: E402
-from llmquiz.lab.child import load_run  # noqa: E402
-from llmquiz.lab.events import ClaimTested, Event, MetricMeasured, Noted, Outcome, PointMeasured, TableReported  # noqa: E402
-from llmquiz.lab.runner import run_blocking  # noqa: E402
-from llmquiz.lab.sdk import LabError, Params, Report  # noqa: E402
+from llmquiz.lab.events import Outcome  # noqa: E402
+from llmquiz.lab.sdk import LabError  # noqa: E402
 from llmquiz.llm.model import reference  # noqa: E402
+
+from .running import run_here, run_in_child  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
-LAB = Path(__file__).parents[2] / "labs" / "kvcache"
 SMALL = {"new_tokens": 32, "size": "tiny"}
 TIMED = "flat-decode"  # the one claim about time: judged by the runs of default size
 HEADS_2_DIM_32_LAYERS_4_FP32 = 2 * 4 * 2 * 32 * 4  # bytes a token of the tiny model
 
 
-class Results:
-    """The events of a run, by what they are."""
-
-    def __init__(self, events: list[Event]) -> None:
-        self.metrics = {event.name: event.value for event in events if isinstance(event, MetricMeasured)}
-        self.claims = {event.name: event for event in events if isinstance(event, ClaimTested)}
-        self.points = [event for event in events if isinstance(event, PointMeasured)]
-        self.notes = [event.text for event in events if isinstance(event, Noted)]
-        (self.table,) = [event for event in events if isinstance(event, TableReported)] or [None]
-
-    @property
-    def broken(self) -> set[str]:
-        return {name for name, claim in self.claims.items() if not claim.held}
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The lab sets torch's threads, which outlives it where it runs in this process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def run_here(constants: dict[str, float] | None = None, **values: Any) -> Results:
-    """The lab in this process, with other `constants` of its script."""
-    lab = Catalog([(LAB.parent, True)]).find("kvcache")
-    params = Params(lab.manifest.resolve(values), device="cpu", seed=0)
-    events: list[Event] = []
-    run = load_run(LAB / "lab.py", "kvcache")
-    vars(sys.modules[run.__module__]).update(constants or {})
-    run(params, Report(events.append, lab.manifest.metrics, lab.manifest.claims))
-    return Results(events)
-
-
-def run_in_child(seed: int = 0, **values: Any) -> tuple[Outcome, Results]:
-    """The lab as a user runs it."""
-    events: list[Event] = []
-    lab = Catalog([(LAB.parent, True)]).find("kvcache")
-    ended = run_blocking(lab, values, events.append, device="cpu", seed=seed)
-    return ended.outcome, Results(events)
-
-
 def test_its_numbers_agree_with_each_other() -> None:
-    outcome, results = run_in_child(**SMALL)
+    outcome, results = run_in_child("kvcache", **SMALL)
     metrics = results.metrics
 
     assert outcome in (Outcome.OK, Outcome.BROKEN)
@@ -87,16 +41,18 @@ def test_its_numbers_agree_with_each_other() -> None:
 
 
 def test_every_mode_has_a_curve_and_a_row() -> None:
-    results = run_here(**SMALL)
+    results = run_here("kvcache", **SMALL)
     modes = ["no cache", "growing", "static", *(["transformers"] if reference.AVAILABLE else [])]
 
-    assert [row[0] for row in results.table.rows] == modes
+    assert [row[0] for row in results.tables[0].rows] == modes
     for mode in modes:
         assert [point.x for point in results.points if point.series == mode] == [16, 32]
 
 
 def test_what_takes_too_long_is_cut_and_said() -> None:
-    results = run_here({"STEPWISE": 64, "GENERATION_SECONDS": 0.01, "RACE_SECONDS": 0.01}, new_tokens=192, size="tiny")
+    results = run_here(
+        "kvcache", {"STEPWISE": 64, "GENERATION_SECONDS": 0.01, "RACE_SECONDS": 0.01}, new_tokens=192, size="tiny"
+    )
 
     assert results.broken <= {TIMED}
     assert results.metrics["cache_bytes"] == 192 * HEADS_2_DIM_32_LAYERS_4_FP32
@@ -110,8 +66,8 @@ def test_a_wrong_position_would_break_the_first_claim(monkeypatch: pytest.Monkey
     from llmquiz.llm.model.positions import RotaryEmbedding
 
     right = RotaryEmbedding.forward
-    monkeypatch.setattr(RotaryEmbedding, "forward", lambda self, start, x: right(self, 0, x))
-    results = run_here(**SMALL)
+    monkeypatch.setattr(RotaryEmbedding, "forward", lambda self, start, x, positions=None: right(self, 0, x))
+    results = run_here("kvcache", **SMALL)
 
     assert "same-logits" in results.broken
     assert results.metrics["max_logit_error"] > 0.01
@@ -119,11 +75,11 @@ def test_a_wrong_position_would_break_the_first_claim(monkeypatch: pytest.Monkey
 
 def test_without_transformers_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "AVAILABLE", False)
-    results = run_here(**SMALL)
+    results = run_here("kvcache", **SMALL)
 
     assert results.broken <= {TIMED}
     assert "speedup_over_transformers" not in results.metrics
-    assert [row[0] for row in results.table.rows] == ["no cache", "growing", "static"]
+    assert [row[0] for row in results.tables[0].rows] == ["no cache", "growing", "static"]
     assert "transformers is not installed; it was left out of the comparison" in results.notes
 
 
@@ -141,12 +97,12 @@ def test_a_checkpoint_of_the_user_is_measured(tmp_path: Path) -> None:
         eos_token_id=list(range(50)),
     )
     transformers.Qwen3ForCausalLM(config).save_pretrained(tmp_path)
-    results = run_here(new_tokens=20, model=str(tmp_path))
+    results = run_here("kvcache", new_tokens=20, model=str(tmp_path))
 
     assert results.broken <= {TIMED}
     assert results.metrics["cache_bytes_per_token"] == 2 * 2 * 2 * 32 * 4
     with pytest.raises(LabError, match="has 300 positions; use no more --new-tokens"):
-        run_here(new_tokens=301, model=str(tmp_path))
+        run_here("kvcache", new_tokens=301, model=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -167,16 +123,4 @@ def test_a_model_that_cannot_work_is_refused_before_it_is_loaded(
     (tmp_path / "config.json").write_text(json.dumps(config | change))
 
     with pytest.raises(LabError, match=problem):
-        run_here(model=str(tmp_path))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(5))
-def test_every_claim_holds_at_the_default_size(seed: int) -> None:
-    outcome, results = run_in_child(seed=seed)
-
-    assert results.broken == set()
-    assert outcome is Outcome.OK
-    assert results.metrics["cache_bytes_per_token"] == 2 * 4 * 2 * 64 * 4
-    assert results.metrics["speedup_at_longest"] > 2
+        run_here("kvcache", model=str(tmp_path))

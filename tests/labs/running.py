@@ -1,0 +1,51 @@
+"""Runs a lab for a test: in this process, where a test may look inside and change constants, or as a user runs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmquiz.lab.catalog import Catalog
+from llmquiz.lab.child import load_run, seed_all
+from llmquiz.lab.events import ClaimTested, Event, MetricMeasured, Noted, Outcome, PointMeasured, TableReported
+from llmquiz.lab.runner import run_blocking
+from llmquiz.lab.sdk import Params, Report
+
+LABS = Path(__file__).parents[2] / "labs"
+
+
+class Results:
+    """The events of a run, by what they are."""
+
+    def __init__(self, events: list[Event]) -> None:
+        self.metrics = {event.name: event.value for event in events if isinstance(event, MetricMeasured)}
+        self.claims = {event.name: event for event in events if isinstance(event, ClaimTested)}
+        self.points = [event for event in events if isinstance(event, PointMeasured)]
+        self.notes = [event.text for event in events if isinstance(event, Noted)]
+        self.tables = [event for event in events if isinstance(event, TableReported)]
+
+    @property
+    def broken(self) -> set[str]:
+        """Claims that did not hold."""
+        return {name for name, claim in self.claims.items() if not claim.held}
+
+
+def run_here(name: str, constants: Mapping[str, object] | None = None, *, seed: int = 0, **values: Any) -> Results:
+    """The lab in this process, with other `constants` of its script."""
+    lab = Catalog([(LABS, True)]).find(name)
+    events: list[Event] = []
+    run = load_run(LABS / name / "lab.py", name)
+    vars(sys.modules[run.__module__]).update(constants or {})
+    seed_all(seed)
+    params = Params(lab.manifest.resolve(values), device="cpu", seed=seed)
+    run(params, Report(events.append, lab.manifest.metrics, lab.manifest.claims))
+    return Results(events)
+
+
+def run_in_child(name: str, *, seed: int = 0, **values: Any) -> tuple[Outcome, Results]:
+    """The lab as a user runs it, with the outcome of the run."""
+    events: list[Event] = []
+    ended = run_blocking(Catalog([(LABS, True)]).find(name), values, events.append, device="cpu", seed=seed)
+    return ended.outcome, Results(events)

@@ -1,0 +1,35 @@
+"""Every lab as a user gets it: the default run ends within its budget and every claim holds.
+
+Five seeds of each are run by `python -m tests.bench labs`; here one of them keeps the suite short.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from llmquiz import locations
+from llmquiz.lab.catalog import Catalog
+from llmquiz.lab.events import Outcome
+
+from .running import run_in_child
+
+CATALOG = Catalog([(locations.shipped("labs"), True)])
+LABS = [lab.name for lab in CATALOG.labs()]
+
+
+def test_no_manifest_is_broken() -> None:
+    assert CATALOG.findings == []
+
+
+@pytest.mark.slow
+@pytest.mark.labs
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", LABS)
+def test_every_claim_holds(name: str) -> None:
+    outcome, results = run_in_child(name, seed=0)
+
+    assert results.broken == set()
+    assert outcome is Outcome.OK
+    assert results.points, "nothing to draw"
+    assert results.tables
+    assert set(results.metrics) == set(CATALOG.find(name).manifest.metrics)
