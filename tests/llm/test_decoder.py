@@ -71,6 +71,14 @@ def test_a_seed_is_a_model() -> None:
     assert one.std() > 0.3
 
 
+def test_a_model_that_decoded_can_still_be_trained() -> None:
+    model = random_decoder(CONFIG, seed=0)
+    generate(model, prompt(), 3)
+
+    model(prompt()).sum().backward()
+    assert model.embed_tokens.weight.grad is not None
+
+
 def test_positions_beyond_the_model_are_refused() -> None:
     model = random_decoder(CONFIG, seed=0)
     with pytest.raises(ModelError, match=r"0 \+ 41 tokens exceed the model's 40 positions"):

@@ -1,5 +1,8 @@
-"""Causal self-attention with shared K/V heads and a cache (Vaswani et al. 2017, section 3.2; Ainslie et al. 2023 for
-GQA).
+"""Scaled dot-product attention, and causal self-attention with shared K/V heads and a cache (Vaswani et al. 2017,
+section 3.2; Ainslie et al. 2023 for GQA).
+
+Scores are divided by sqrt(D) because a dot product of D independent terms has a standard deviation of sqrt(D): without
+it softmax saturates and its gradient dies. Overflow is not the reason; softmax subtracts the largest score anyway.
 
 A cache is only possible because attention is causal: the keys and values of a token depend on the tokens before it, so
 a later token cannot change them. What it saves is the computing of K and V again, not memory traffic: each step still
@@ -11,6 +14,8 @@ head_dim.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,28 +26,69 @@ from llmquiz.llm.model.norms import RMSNorm
 from llmquiz.llm.model.positions import rotate
 
 
+def visibility(
+    queries: int, keys: int, *, causal: bool = False, mask: Tensor | None = None, device: torch.device | None = None
+) -> Tensor | None:  # -> [T, S], [B, 1, 1, S] or [B, 1, T, S], True where a query may see a key
+    """One mask of causality and of what the caller hides, ready to broadcast over heads; None if all is visible.
+
+    The triangle is aligned to the bottom right: query t stands at position S - T + t. torch's `is_causal` aligns it to
+    the top left, which is right only for T = S; with a past (S > T) it would hide nearly everything from new tokens.
+
+    Args:
+        mask: True for visible: [B, S] hides padding keys, [B, T, S] e.g. other documents of a packed row. It says the
+            opposite of torch.nn.MultiheadAttention's `key_padding_mask`, where True hides.
+    """
+    triangle = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries) if causal else None
+    if mask is None:
+        return triangle
+    heads = mask[:, None, None] if mask.dim() == 2 else mask[:, None]
+    return heads if triangle is None else heads & triangle
+
+
+def attention_weights(
+    q: Tensor, k: Tensor, visible: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:  # [B, H, T, D], [B, H_kv, S, D] -> [B, H, T, S] in fp32
+    """softmax(q k^T / sqrt(D) + bias) over the visible keys; all zero for a query that sees none.
+
+    The query is divided before the product and the softmax runs in fp32, so half precision does not overflow. Hidden
+    scores get the lowest finite number: -1e9 is no fp16 number, and -inf makes a row without visible keys nan.
+
+    Args:
+        visible: broadcastable to [B, H, T, S], True where a query may see a key.
+        bias: added to the scaled scores, broadcastable to [B, H, T, S].
+    """
+    k = k.repeat_interleave(q.size(1) // k.size(1), dim=1)  # neighbours share a K/V head; `repeat` would mix them up
+    scores = ((q / math.sqrt(q.size(-1))) @ k.mT).float()
+    if bias is not None:
+        scores = scores + bias
+    if visible is None:
+        return scores.softmax(-1)
+    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~visible, 0.0)
+
+
+def scaled_dot_product(
+    q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:  # [B, H, T, D], [B, H_kv, S, D] twice -> [B, H, T, D]
+    """The average of the values, weighted by `attention_weights`. What torch's fused kernel computes, written out."""
+    v = v.repeat_interleave(q.size(1) // v.size(1), dim=1)
+    return attention_weights(q, k, visible, bias).to(v.dtype) @ v
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 ) -> Tensor:  # [B, H, T, D], [B, H_kv, S, D] twice -> [B, H, T, D]
-    """Causal attention of the last T of S tokens to all S: new token t sees positions 0 .. S - T + t.
-
-    torch's `is_causal` aligns the triangle to the top left, which is right only for T = S; with a past (S > T) it would
-    hide nearly everything from the new tokens.
+    """Causal attention of the last T of S tokens to all S, by the fastest kernel that fits.
 
     Args:
-        mask: what may be seen besides, True for yes: [B, S] hides padding, [B, T, S] also other documents of a packed
-            row. Causality is added here.
+        mask: what may be seen besides, True for yes: [B, S] or [B, T, S]. Causality is added here.
     """
     T, S = q.size(2), k.size(2)
-    grouped = q.size(1) != k.size(1)
-    if mask is not None:
-        visible = mask[:, None, None] if mask.dim() == 2 else mask[:, None]  # [B, 1, 1 or T, S]
-        causal = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible & causal, enable_gqa=grouped)
-    if T == 1:
+    if mask is None and T == 1:
         return _attend_one(q, k, v)
-    causal_past = None if T == S else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_past, is_causal=T == S, enable_gqa=grouped)
+    square = mask is None and T == S
+    visible = None if square else visibility(T, S, causal=True, mask=mask, device=q.device)
+    grouped = q.size(1) != k.size(1)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=square, enable_gqa=grouped)
 
 
 def _attend_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -67,10 +67,11 @@ class RotaryEmbedding(nn.Module):
 
     def _build(self, end: int, x: Tensor) -> tuple[Tensor, Tensor]:
         length = max(256, 1 << (end - 1).bit_length())
-        angles = torch.outer(torch.arange(length, dtype=torch.float32), rope_frequencies(self.config))  # [T, D/2]
-        cos, sin = angles.cos(), angles.sin()
-        self._tables = (
-            torch.cat((cos, cos), dim=-1).to(x.device, x.dtype),
-            torch.cat((-sin, sin), dim=-1).to(x.device, x.dtype),
-        )
+        with torch.inference_mode(False):  # tables made while decoding must serve training too
+            angles = torch.outer(torch.arange(length, dtype=torch.float32), rope_frequencies(self.config))  # [T, D/2]
+            cos, sin = angles.cos(), angles.sin()
+            self._tables = (
+                torch.cat((cos, cos), dim=-1).to(x.device, x.dtype),
+                torch.cat((-sin, sin), dim=-1).to(x.device, x.dtype),
+            )
         return self._tables
