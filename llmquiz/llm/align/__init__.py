@@ -1,0 +1,1 @@
+"""From preferences and rewards to a policy."""
