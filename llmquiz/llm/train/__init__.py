@@ -1,0 +1,1 @@
+"""Training: the loss, its schedules, the step, and what it runs on."""
