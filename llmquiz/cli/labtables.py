@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_labs(labs: Sequence[Lab], lang: Lang, *, as_json: bool) -> None:
-    """The labs: name, title, topics, time limit, and whether they can run here."""
+    """The labs: name, title, time limit, and whether they can run here; topics would not fit into 80 columns."""
     if as_json:
         print(to_text({"labs": [lab_to_json(lab) for lab in labs]}))
         return
@@ -25,13 +25,12 @@ def print_labs(labs: Sequence[Lab], lang: Lang, *, as_json: bool) -> None:
         (
             lab.name,
             in_lang(lab.manifest.title, lang),
-            ", ".join(lab.manifest.topics),
             f"{lab.manifest.budget.seconds:g} s",
             word("missing", lang).format(names=", ".join(lab.missing)) if lab.missing else word("installed", lang),
         )
         for lab in labs
     ]
-    _print_table([word(key, lang) for key in ("name", "title", "topics", "budget", "needs")], rows)
+    _print_table([word(key, lang) for key in ("name", "title", "budget", "needs")], rows)
 
 
 def print_runs(runs: Sequence[RunRecord], lang: Lang, *, as_json: bool) -> None:

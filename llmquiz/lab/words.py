@@ -25,7 +25,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "log": ("log", "日志"),
     "name": ("lab", "实验"),
     "title": ("what it shows", "内容"),
-    "topics": ("topics", "主题"),
     "budget": ("time limit", "时限"),
     "needs": ("needs", "依赖"),
     "installed": ("installed", "已安装"),
