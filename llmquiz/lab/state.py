@@ -28,7 +28,7 @@ class RunState:
     Attributes:
         series: metric -> series name -> points (x, y) in the order in which they came.
         metrics: the last value of each metric.
-        claims: the last test of each claim.
+        claims: of each claim the last test, or the first that did not hold.
         ended: how it ended; None while it runs.
     """
 
@@ -63,7 +63,8 @@ class RunState:
             case TableReported(name):
                 self.tables[name] = event
             case ClaimTested(name):
-                self.claims[name] = event
+                if name not in self.claims or self.claims[name].held:
+                    self.claims[name] = event
             case Noted(text):
                 self.notes.append(text)
             case RunEnded():

@@ -54,3 +54,9 @@ def test_a_state_of_nothing() -> None:
     assert (state.fraction, state.plotted, state.outcome) == (None, None, None)
     assert RunState.of([Progressed(3, 0)]).fraction is None
     assert RunState.of([Progressed(9, 3)]).fraction == 1.0
+
+
+def test_a_claim_that_broke_once_stays_broken() -> None:
+    broken, held = ClaimTested("flat", 9.0, 0.0, 0.2, False), ClaimTested("flat", 0.1, 0.0, 0.2, True)
+
+    assert RunState.of([held, broken, held]).claims == {"flat": broken}

@@ -12,6 +12,7 @@ from llmquiz.lab.child import load_run, seed_all
 from llmquiz.lab.events import ClaimTested, Event, MetricMeasured, Noted, Outcome, PointMeasured, TableReported
 from llmquiz.lab.runner import run_blocking
 from llmquiz.lab.sdk import Params, Report
+from llmquiz.lab.server import ForkServer
 
 LABS = Path(__file__).parents[2] / "labs"
 
@@ -45,8 +46,11 @@ def run_here(name: str, constants: Mapping[str, object] | None = None, *, seed: 
     return Results(events)
 
 
-def run_in_child(name: str, *, seed: int = 0, **values: Any) -> tuple[Outcome, Results]:
-    """The lab as a user runs it, with the outcome of the run."""
+def run_in_child(
+    name: str, *, seed: int = 0, server: ForkServer | None = None, **values: Any
+) -> tuple[Outcome, Results]:
+    """The lab as a user runs it, from a warm `server` if one is given, with the outcome of the run."""
     events: list[Event] = []
-    ended = run_blocking(Catalog([(LABS, True)]).find(name), values, events.append, device="cpu", seed=seed)
+    lab = Catalog([(LABS, True)]).find(name)
+    ended = run_blocking(lab, values, events.append, device="cpu", seed=seed, server=server)
     return ended.outcome, Results(events)

@@ -5,16 +5,26 @@ Five seeds of each are run by `python -m tests.bench labs`; here one of them kee
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from llmquiz import locations
 from llmquiz.lab.catalog import Catalog
 from llmquiz.lab.events import Outcome
+from llmquiz.lab.server import ForkServer
 
 from .running import run_in_child
 
 CATALOG = Catalog([(locations.shipped("labs"), True)])
 LABS = [lab.name for lab in CATALOG.labs()]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    """Imports what the labs need once for all of them."""
+    with ForkServer(CATALOG.warm_modules()) as server:
+        yield server
 
 
 def test_no_manifest_is_broken() -> None:
@@ -25,8 +35,8 @@ def test_no_manifest_is_broken() -> None:
 @pytest.mark.labs
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", LABS)
-def test_every_claim_holds(name: str) -> None:
-    outcome, results = run_in_child(name, seed=0)
+def test_every_claim_holds(name: str, server: ForkServer) -> None:
+    outcome, results = run_in_child(name, seed=0, server=server)
 
     assert results.broken == set()
     assert outcome is Outcome.OK
