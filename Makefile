@@ -39,6 +39,7 @@ lint: $(VENV)/.dev $(VENV)/.labs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@for lab in labs/*-*/lab.py; do echo "mypy $$lab"; $(BIN)/mypy $$lab || exit 1; done
 	$(BIN)/lint-imports
 	$(BIN)/llmquiz deck lint
 

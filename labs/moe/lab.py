@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import MixtralConfig
+from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 from llmquiz.lab.sdk import Params, Report, interleaved_medians, quiet_clock
 from llmquiz.llm.model.config import ModelConfig
@@ -30,10 +31,6 @@ TOP_K = 2
 NOTHING, LOSS, BIAS = "nothing", "balancing loss", "selection bias"
 LEARNING_RATE, BIAS_RATE = 3e-3, 0.01
 CAPACITY = 1.25
-AVAILABLE = find_spec("transformers") is not None
-if AVAILABLE:
-    from transformers import MixtralConfig
-    from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 
 def run(params: Params, report: Report) -> None:
@@ -200,9 +197,6 @@ def limit_capacity(layers: dict[str, MixtureOfExperts], x: Tensor, report: Repor
 
 def compare_with_transformers(layer: MixtureOfExperts, params: Params, report: Report) -> None:
     """Mixtral's block with our weights: the same outputs, and the time of each."""
-    if not AVAILABLE:
-        report.note("transformers is not installed; it was left out of the comparison")
-        return
     theirs = to_mixtral(layer).to(params.device)
     hidden, _, tokens = SIZES[params.size]
     x = torch.randn(1, tokens, hidden, device=params.device)

@@ -49,6 +49,7 @@ def test_every_mode_has_a_curve_and_a_row() -> None:
         assert [point.x for point in results.points if point.series == mode] == [16, 32]
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_cut_and_said() -> None:
     results = run_here(
         "kvcache", {"STEPWISE": 64, "GENERATION_SECONDS": 0.01, "RACE_SECONDS": 0.01}, new_tokens=192, size="tiny"
@@ -73,6 +74,7 @@ def test_a_wrong_position_would_break_the_first_claim(monkeypatch: pytest.Monkey
     assert results.metrics["max_logit_error"] > 0.01
 
 
+@pytest.mark.slow
 def test_without_transformers_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "AVAILABLE", False)
     results = run_here("kvcache", **SMALL)

@@ -34,10 +34,3 @@ def test_a_balancing_loss_of_no_weight_changes_nothing() -> None:
     results = run_here("moe", **TINY, coefficient=0.0)
 
     assert results.metrics["imbalance_loss"] == results.metrics["imbalance"]
-
-
-def test_without_transformers_the_rest_is_measured() -> None:
-    results = run_here("moe", {"AVAILABLE": False}, size="tiny", steps=20, affinity="sigmoid")
-
-    assert "same-as-mixtral" not in results.claims
-    assert "transformers is not installed; it was left out of the comparison" in results.notes

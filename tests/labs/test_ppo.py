@@ -38,6 +38,7 @@ def test_its_numbers_agree_with_each_other() -> None:
     assert any("13 possible answers" in note for note in results.notes)
 
 
+@pytest.mark.slow
 def test_no_policy_lies_above_the_frontier() -> None:
     """The optimum at beta maximises score - beta KL: no point of any curve may do better."""
     results = run_here("ppo", {"EPOCHS": 1}, size="tiny")
@@ -48,6 +49,7 @@ def test_no_policy_lies_above_the_frontier() -> None:
     assert all(point.y - 0.5 * point.x <= best + 1e-6 for point in results.points)
 
 
+@pytest.mark.slow
 def test_a_penalty_with_the_wrong_sign_breaks_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     right = ppo.token_rewards
 

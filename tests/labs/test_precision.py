@@ -29,6 +29,7 @@ def test_its_numbers_follow_from_the_bits() -> None:
     assert {point.series for point in results.points} == {row[0] for row in results.tables[1].rows}
 
 
+@pytest.mark.slow
 def test_a_larger_rate_leaves_fewer_weights_frozen() -> None:
     slow, fast = (run_here("precision", FEWER, size="tiny", steps=10, lr=lr) for lr in (1e-5, 1e-4))
 

@@ -29,7 +29,7 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 
 async def told(pilot: Pilot[None], text: str, *, seconds: float = 10.0) -> None:
-    """Wait until a notification says `text`: it is mounted some messages after it was sent, and wraps where it likes."""
+    """Wait until a notification says `text`: it is mounted some messages after it was sent, and wraps anywhere."""
     wanted, deadline = _joined(text), time.monotonic() + seconds
     while wanted not in _joined(screen_text(pilot.app)):
         assert time.monotonic() < deadline, f"{text!r} never stood on the screen:\n{screen_text(pilot.app)}"
