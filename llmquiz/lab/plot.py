@@ -17,6 +17,7 @@ MARKERS = "ox+*#@%&"
 COLORS = ("blue", "orange", "green", "magenta", "cyan", "red", "gray", "white")
 HEIGHT = 15
 MIN_WIDTH = 24
+TINY = 1e-290
 
 
 def draw(
@@ -48,7 +49,7 @@ def draw(
     plotext.plot_size(width, height)
     for index, (name, points) in enumerate(drawn.items()):
         marker, tint = MARKERS[index % len(MARKERS)], COLORS[index % len(COLORS)]
-        xs, ys = zip(*sorted(points), strict=True)
+        xs, ys = zip(*sorted((_drawable(px), _drawable(py)) for px, py in points), strict=True)
         label = ascii_only(name) or None if len(drawn) > 1 or name else None
         plotext.scatter(xs, ys, marker=marker, color=tint, label=label)
     _scales(drawn, log)
@@ -63,12 +64,17 @@ def ascii_only(text: str) -> str:
     return text.encode("ascii", "ignore").decode().strip()
 
 
+def _drawable(value: float) -> float:
+    """plotext's rounding fails on numbers that are zero for every eye."""
+    return value if abs(value) > TINY else 0.0
+
+
 def _scales(series: Mapping[str, Points], log: Sequence[str]) -> None:
     import plotext
 
     points = [point for points in series.values() for point in points]
     for axis, index in (("x", 0), ("y", 1)):
-        values = [point[index] for point in points]
+        values = [_drawable(point[index]) for point in points]
         if axis not in log or min(values) <= 0:
             continue
         (plotext.xscale if axis == "x" else plotext.yscale)("log")

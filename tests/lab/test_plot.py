@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmquiz.lab.plot import MARKERS, draw
@@ -54,6 +54,8 @@ def test_a_narrow_terminal_gets_no_plot() -> None:
     st.integers(24, 120),
     st.sampled_from([(), ("x",), ("x", "y")]),
 )
+@example([(0.0, 2.2e-311)], 24, ())  # smaller than any number that plotext can round
+@example([(0.0, 1.1e-290), (3e-300, 0.0)], 24, ("x", "y"))
 def test_a_plot_fits_its_width(points: list[tuple[float, float]], width: int, log: tuple[str, ...]) -> None:
     text = draw({"curve": points}, width=width, x="x", log=log)
 
