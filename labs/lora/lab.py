@@ -48,26 +48,6 @@ SIDE, TEACHER_RANKS, TEACHER_STEPS = 32, (1, 2, 4), 300
 RANKS = (1, 4, 16)
 FULL, OURS, PEFT = "full", "ours", "peft"
 FULL_LR, LORA_LR = 1e-3, 5e-3  # an adapter takes several times the rate of its base
-FULL, OURS, PEFT = "full", "ours", "peft"
-FULL_LR, LORA_LR = 1e-3, 5e-3  # an adapter takes several times the rate of its base
-ANIMALS = (
-    "ant",
-    "bat",
-    "bee",
-    "cat",
-    "cow",
-    "dog",
-    "elk",
-    "fox",
-    "gnu",
-    "hen",
-    "jay",
-    "owl",
-    "pig",
-    "ram",
-    "rat",
-    "yak",
-)
 PEFT_STEPS, TURNS = 20, 5
 SAME = 1e-4  # of the largest logit
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from llmquiz.lab.sdk import Params, Report
+from llmquiz.llm.data.markov import chain_texts
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
 from llmquiz.llm.train.device import autocast
@@ -179,7 +180,7 @@ def settled_scales(device: str) -> tuple[float, float]:
 def train_all(params: Params, report: Report) -> None:
     """The same model and batches with weights kept in four ways; what counts is how much of fp32's progress is made."""
     model = random_decoder(SIZES[params.size], params.seed).to(params.device).bfloat16().float()  # one start for all
-    texts = chain_texts(model.config.vocab_size, params.steps * BATCH + HELD_OUT).to(params.device)
+    texts = chain_texts(model.config.vocab_size, params.steps * BATCH + HELD_OUT, LENGTH).to(params.device)
     expected = frozen_share(model, FORMATS["bf16"], params.lr)
     gains, frozen, rows = {}, {}, []
     for way in report.progress((WHOLE, NARROW, STOCHASTIC, MASTER, AUTOCAST), unit="way", label="training"):
@@ -196,15 +197,6 @@ def train_all(params: Params, report: Report) -> None:
     report.claim("stalls", measured=gains[NARROW] / gains[WHOLE], expected=0.3, relation="at most")
     for way in (STOCHASTIC, MASTER, AUTOCAST):
         report.claim("goes-on", measured=gains[way] / gains[WHOLE], expected=0.9, relation="at least")
-
-
-def chain_texts(vocab_size: int, count: int) -> Tensor:  # [count, T + 1]
-    """Texts of a random Markov chain: each token depends on the one before it."""
-    following = (2 * torch.randn(vocab_size, vocab_size)).softmax(-1)
-    texts = torch.randint(vocab_size, (count, LENGTH + 1))
-    for t in range(LENGTH):
-        texts[:, t + 1] = torch.multinomial(following[texts[:, t]], 1)[:, 0]
-    return texts
 
 
 def frozen_share(model: Decoder, form: FloatFormat, lr: float) -> float:

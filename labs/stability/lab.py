@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from llmquiz.lab.sdk import Params, Report
+from llmquiz.llm.data.markov import chain_texts
 from llmquiz.llm.errors import TrainingError
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
@@ -68,7 +69,7 @@ class Arm:
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
     model = random_decoder(SIZES[params.size], params.seed).to(params.device)
-    texts = chain_texts(model.config.vocab_size, params.steps * BATCH).to(params.device)
+    texts = chain_texts(model.config.vocab_size, params.steps * BATCH, LENGTH).to(params.device)
     bench = Bench(model, torch.split(texts, BATCH), params, report)
     rates = [params.sgd_lr * FACTOR**i for i in range(RAISES)]
     for sgd_rate in report.progress(rates, unit="rate", label="looking for the rate that breaks SGD"):
@@ -92,15 +93,6 @@ def table_rows(optimizer: str, arms: dict[str, Arm]) -> Iterator[tuple[object, .
     for name, arm in arms.items():
         final = f"diverged at step {len(arm.losses)}" if arm.diverged else arm.final
         yield (optimizer, name, arm.moved, arm.per_weight, max(arm.losses), final)
-
-
-def chain_texts(vocab_size: int, count: int) -> Tensor:  # [count, T + 1]
-    """Texts of a random Markov chain: each token depends on the one before it."""
-    following = (2 * torch.randn(vocab_size, vocab_size)).softmax(-1)
-    texts = torch.randint(vocab_size, (count, LENGTH + 1))
-    for t in range(LENGTH):
-        texts[:, t + 1] = torch.multinomial(following[texts[:, t]], 1)[:, 0]
-    return texts
 
 
 @dataclass(frozen=True, slots=True)

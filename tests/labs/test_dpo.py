@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from .running import LABS, Results, run_here  # noqa: E402
 pytestmark = pytest.mark.labs
 
 BETA = 0.5
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The lab sets torch's threads, which outlives it where it runs in this process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,14 +19,6 @@ pytestmark = pytest.mark.labs
 
 QUICK = {"size": "tiny", "group": 4}
 SETTINGS = {"method": "all", "size": "tiny", "group": 4, "beta": 0.02, "learning_rate": 2e-3, "steps": 2}
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The lab sets torch's threads, which outlives it where it runs in this process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ pytestmark = pytest.mark.labs
 
 LEARNED = {"low-rank-learns", "more-rank-faster"}  # what takes more steps than a test has
 CLAIMS = {"eckart-young", "parameter-count", "optimizer-bytes", "b-moves-first", "one-model", "base-untouched"}
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The lab sets torch's threads, which outlives it where it runs in this process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -14,14 +12,6 @@ from .running import Results, run_here  # noqa: E402
 pytestmark = pytest.mark.labs
 
 LEARNED = {"learns-through-nf4", "merge-elsewhere"}  # what takes more steps than a test has
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """The lab sets torch's threads, which outlives it where it runs in this process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
