@@ -21,7 +21,7 @@ endif
 SOURCES := pyproject.toml constraints.txt
 PENDING := $(VENV)/labs.pending
 
-.PHONY: study test lint bench labs format clean
+.PHONY: study test lint types bench labs format clean
 .DEFAULT_GOAL := study
 
 study: $(VENV)/.base
@@ -38,10 +38,13 @@ test: $(VENV)/.dev $(VENV)/.labs
 lint: $(VENV)/.dev $(VENV)/.labs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	@for lab in labs/*-*/lab.py; do echo "mypy $$lab"; $(BIN)/mypy $$lab || exit 1; done
+	$(MAKE) --no-print-directory types
 	$(BIN)/lint-imports
 	$(BIN)/llmquiz deck lint
+
+types:
+	$(BIN)/mypy
+	@for lab in labs/*-*/lab.py; do echo "mypy $$lab"; $(BIN)/mypy $$lab || exit 1; done
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
