@@ -150,6 +150,7 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "device": (DeviceOption, "auto"),
     "seed": (Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every random generator.")], 0),
     "seconds": (Annotated[float | None, typer.Option(help="Time limit instead of the manifest's.")], None),
+    "memory": (Annotated[int | None, typer.Option(help="Memory limit in MB instead of the manifest's.")], None),
     "as_json": (Annotated[bool, typer.Option("--json", help="Print the result as JSON.")], False),
     "events": (Annotated[bool, typer.Option("--events", help="Print every event as a line of JSON.")], False),
     "lang": (LangOption, ""),

@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from llmquiz.store.records import RunRecord
 
 MAX_SECONDS = 86_400.0
+MIN_MB, MAX_MB = 1, 2**24
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How to run and how to show it: `seconds` replaces the manifest's limit; at most one of `as_json` and `events`."""
+    """How to run and how to show it: `seconds` and `memory` (MB) replace the manifest's limits; at most one of `as_json`
+    and `events`."""
 
     lang: Lang
     device: str = "auto"
     seed: int = 0
     seconds: float | None = None
+    memory: int | None = None
     as_json: bool = False
     events: bool = False
     save: bool = True
@@ -43,11 +46,16 @@ class Wanted:
         """
         if self.as_json and self.events:
             raise UsageError("--json and --events both want stdout; choose one")
-        if self.seconds is None:
-            return lab.manifest.budget
-        if not 0 < self.seconds <= MAX_SECONDS:
-            raise UsageError(f"--seconds must be above 0 and at most {MAX_SECONDS:g}, not {self.seconds:g}")
-        return Budget(self.seconds, lab.manifest.budget.memory_mb)
+        usual = lab.manifest.budget
+        budget = Budget(
+            usual.seconds if self.seconds is None else self.seconds,
+            usual.memory_mb if self.memory is None else self.memory,
+        )
+        if not 0 < budget.seconds <= MAX_SECONDS:
+            raise UsageError(f"--seconds must be above 0 and at most {MAX_SECONDS:g}, not {budget.seconds:g}")
+        if not MIN_MB <= budget.memory_mb <= MAX_MB:
+            raise UsageError(f"--memory must be {MIN_MB} to {MAX_MB} MB, not {budget.memory_mb}")
+        return budget
 
 
 def run_lab(lab: Lab, params: dict[str, ParamValue], wanted: Wanted) -> int:

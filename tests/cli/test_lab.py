@@ -138,6 +138,8 @@ def test_history_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
         (["quick", "--device", "tpu"], 2, "not one of auto, cpu, cuda, mps"),
         (["quick", "--lang", "fr"], 2, "not one of en, zh"),
         (["quick", "--seconds", "0"], 2, "--seconds must be above 0"),
+        (["quick", "--memory", "0"], 2, "--memory must be 1 to"),
+        (["greedy", "--memory", "100"], 1, "100 MB allowed); choose smaller parameters or a larger --memory"),
         (["quick", "--json", "--events"], 2, "both want stdout"),
     ],
 )
