@@ -5,15 +5,19 @@ possible loss, the source's entropy, is known exactly, and a model's loss is mea
 the entropy is the mean KL(source || model) over held-out contexts.
 
 A teacher learns from plenty of text. Students of a quarter of its parameters see the same few sequences in the same
-order for the same number of steps, and differ in their labels alone.
+order for the same number of steps, and differ in their labels alone. A user's own model, if one is named, is the
+teacher of two more, on text; the entropy of text is not known, so they are measured against their teacher.
+
 Shapes: N sequences, L tokens, V symbols.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -21,6 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmquiz.lab.sdk import Params, Report, growth_exponent
+from llmquiz.llm.base.load import LanguageModel, base_model
+from llmquiz.llm.base.memory import check_fits, estimate
+from llmquiz.llm.base.tokenizer import Tokenizer
+from llmquiz.llm.data.corpus import documents
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
 from llmquiz.llm.train.device import fused_adamw
@@ -103,6 +111,7 @@ def run(params: Params, report: Report) -> None:
     """A teacher, its students, and the gradient of what they learn from."""
     torch.set_num_threads(1)
     size = SIZES[params.size]
+    guest = load_guest(size, params) if params.model else None
     generator = torch.Generator().manual_seed(params.seed)
     source = Source(size.symbols, generator)
     exam = Exam(source, EXAM_SEQUENCES, size.length, params.device)
@@ -115,6 +124,8 @@ def run(params: Params, report: Report) -> None:
     gaps |= school.students(params.temperature, teacher.eval(), few, plenty)
     report_gaps(gaps, exam.entropy(), report)
     report_gradients(school.decoder(size.student_width), teacher, exam, report)
+    if guest is not None:
+        report_guest(guest, school, params, report)
 
 
 class School:
@@ -125,12 +136,18 @@ class School:
 
     def decoder(self, width: int) -> Decoder:
         """A two-layer decoder with seeded weights: students start as twins."""
-        heads = width // 16
-        config = ModelConfig(self.size.symbols, width, 2, heads, heads, 16, 2 * width, max_position=self.size.length)
+        config = two_layers(self.size.symbols, width, self.size.length)
         return random_decoder(config, seed=self.seed).to(self.device)
 
     def teach(self, name: str, model: Decoder, loss: BatchLoss, sequences: Tensor, steps: int) -> float:
-        """Train `model` on `sequences` [N, L + 1] and give its gap; models of equal data draw equal batches."""
+        """Train `model` on `sequences` [N, L + 1] and give its gap."""
+        for step in self.train(name, model, loss, sequences, steps):
+            if step % max(1, steps // EVALUATIONS) == 0:
+                self.report.point("gap", x=step, y=self.exam.gap(model), series=name)
+        return self.exam.gap(model.eval())
+
+    def train(self, name: str, model: Decoder, loss: BatchLoss, sequences: Tensor, steps: int) -> Iterator[int]:
+        """Each step when it is done; models of equal data draw equal batches."""
         schedule = partial(warmup_cosine, warmup=steps // 10, total=steps, peak=PEAK_RATE)
         optimizer = fused_adamw(model.parameters(), lr=PEAK_RATE, device=self.device)
         trainer = Trainer(model.train(), optimizer, loss_fn=loss, schedule=schedule)
@@ -138,9 +155,7 @@ class School:
         for step in self.report.progress(range(1, steps + 1), unit="step", label=name):
             drawn = sequences[torch.randint(len(sequences), (self.size.batch,), generator=generator)].to(self.device)
             trainer.step([(drawn[:, :-1], drawn[:, 1:])])
-            if step % max(1, steps // EVALUATIONS) == 0:
-                self.report.point("gap", x=step, y=self.exam.gap(model), series=name)
-        return self.exam.gap(model.eval())
+            yield step
 
     def students(self, temperature: float, teacher: Decoder, few: Tensor, plenty: Tensor) -> dict[str, float]:
         """The gaps of twins that differ in their labels; the last one in its text."""
@@ -157,8 +172,13 @@ class School:
         return {name: self.teach(name, self.decoder(width), *lesson, steps) for name, lesson in lessons.items()}
 
 
+def two_layers(vocab_size: int, width: int, length: int) -> ModelConfig:
+    heads = width // 16
+    return ModelConfig(vocab_size, width, 2, heads, heads, 16, 2 * width, max_position=length)
+
+
 def mixed_labels(
-    model: nn.Module, batch: Batch, *, teacher: Decoder, temperature: float, soft: float, compensated: bool = True
+    model: nn.Module, batch: Batch, *, teacher: nn.Module, temperature: float, soft: float, compensated: bool = True
 ) -> Loss:
     """`soft` parts of the teacher's distribution, the rest what came next; the T² left out unless `compensated`."""
     inputs, labels = batch
@@ -214,3 +234,55 @@ def report_reductions(student: Tensor, teacher: Tensor, report: Report) -> None:
     }
     rows = [(name, value, value / float(loss / tokens)) for name, value in reductions.items()]
     report.table("one divergence, three reductions", ("reduction", "nats", "of the first"), rows)
+
+
+def load_guest(size: Size, params: Params) -> LanguageModel:
+    """The user's model, and a look whether its students fit beside it: logits over its vocabulary are most of it."""
+    guest = base_model(params.model, device=params.device)
+    student = two_layers(vocabulary(guest, params.device), size.student_width, size.length)
+    tokens = 3 * size.batch * size.length  # of logits: the student's, the teacher's, and what lies between them
+    needed = estimate(student.num_parameters(), trainable=student.num_parameters(), config=student, tokens=tokens)
+    check_fits(needed, params.device, what=f"teaching a student of {guest.name}")
+    return LanguageModel(guest.model, guest.tokenizer, Path(params.model).name or guest.name)
+
+
+@torch.no_grad()
+def vocabulary(guest: LanguageModel, device: str) -> int:
+    """Logits of a token: often more than the tokenizer has ids, since embeddings are padded to a round number."""
+    logits: Tensor = guest.model(torch.zeros(1, 1, dtype=torch.long, device=device))
+    return logits.size(-1)
+
+
+def report_guest(guest: LanguageModel, school: School, params: Params, report: Report) -> None:
+    """Twins that learn the same text from the model's distributions, or from what came next."""
+    size = school.size
+    text = windows(guest.tokenizer, params.seed, params.sequences, size.length)
+    unseen = windows(guest.tokenizer, params.seed + 10_000, EXAM_SEQUENCES, size.length).to(params.device)
+    soft = partial(mixed_labels, teacher=guest.model, temperature=params.temperature, soft=1.0)
+    config = two_layers(vocabulary(guest, params.device), size.student_width, size.length)
+    rows = [(f"{guest.name}, the teacher", *compare_on_text(guest.model, guest.model, unseen, size.batch))]
+    for name, loss in ((HARD, language_model_loss), (SOFT, soft)):
+        student = random_decoder(config, seed=params.seed).to(params.device)
+        for _ in school.train(f"{guest.name}: {name}", student, loss, text, size.student_steps):
+            pass
+        rows.append((name, *compare_on_text(student.eval(), guest.model, unseen, size.batch)))
+    columns = ("learned from", "KL from the teacher (nats)", "loss on unseen text (nats)")
+    report.table(f"students of {guest.name}, {size.student_steps} steps on text", columns, rows)
+
+
+def windows(tokenizer: Tokenizer, seed: int, num_sequences: int, length: int) -> Tensor:  # [N, L + 1]
+    """The corpus in the teacher's own tokens, cut into sequences."""
+    stream = (token for document in documents(seed) for token in tokenizer.encode(document.text, special=True))
+    return torch.tensor(list(islice(stream, num_sequences * (length + 1)))).view(num_sequences, length + 1)
+
+
+@torch.no_grad()
+def compare_on_text(model: nn.Module, teacher: nn.Module, sequences: Tensor, batch: int) -> tuple[float, float]:
+    """Nats per token: KL(teacher || model), and the model's loss on what came next."""
+    divergence = nll = tokens = 0.0
+    for rows in torch.split(sequences, batch):
+        logits = model(rows[:, :-1])
+        divergence += float(distillation_loss(logits, teacher(rows[:, :-1]))[0])
+        loss, count = next_token_loss(logits, rows[:, 1:])
+        nll, tokens = nll + float(loss), tokens + float(count)
+    return divergence / tokens, nll / tokens

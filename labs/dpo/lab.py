@@ -6,6 +6,7 @@ There are so few completions that the whole policy fits in a table: KL and expec
 policy that DPO is after, ref e^(r / beta) / Z.
 
 Pairs are drawn afresh at every step, as if there were no end of data: what is left is the loss, not overfitting.
+A model that the user names learns from a few pairs in words instead, with LoRA: its base is the reference.
 Shapes: X prompts (one a letter), N letters of a completion, C = X^N completions, B pairs. Log-probs in nats.
 """
 
@@ -18,16 +19,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmquiz.lab.sdk import Params, Report
 from llmquiz.llm.align.logprobs import token_logprobs
+from llmquiz.llm.align.pairs import PAIRS, UNSEEN_PAIRS, PairBatch, pair_batches, pair_logprobs
 from llmquiz.llm.align.preference import dpo_loss, ipo_loss, kto_kl, kto_loss, orpo_loss, simpo_loss
+from llmquiz.llm.base.load import LanguageModel, base_model
+from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
 from llmquiz.llm.train.device import fused_adamw
+from llmquiz.llm.tune.lora import LoRAConfig, adapter_parameters, add_lora, base_only
 
 LEARNING_RATE, WARMUP = 6e-3, 10
+OWN_RATE, OWN_STEPS, OWN_BATCH = 5e-4, 24, 4  # of LoRA on the user's model; pairs in words a step
 FRONTIER = [2.0**k for k in range(4, -4, -1)]  # betas of the closed form that are drawn
 LOOKS = 12  # points of each curve
 
@@ -48,6 +54,7 @@ SIZES = {"tiny": Size(3, 2, 32, 300, 60), "small": Size(5, 3, 64, 1000, 130), "b
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    language = base_model(params.model, device=params.device) if params.model else None  # first: it may be refused
     task = prepare(params)
     for beta in FRONTIER:
         best = task.optimum(beta)
@@ -56,6 +63,8 @@ def run(params: Params, report: Report) -> None:
     outcomes = [train(task, arm, report) for arm in arms]
     report_tables(task, arms, outcomes, report)
     report_claims(task, arms, outcomes, report)
+    if language is not None:
+        tune_own_model(language, params, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,3 +350,59 @@ def report_claims(task: Task, arms: list[Arm], outcomes: list[Outcome], report: 
     report.claim("reference-free", measured=sum(outcome.sensitivity for outcome in free), expected=0.0)
     least = min(task.reward(outcome.policy) for outcome in free)
     report.claim("reference-free", measured=least, expected=0.15, relation="at least")
+
+
+def tune_own_model(language: LanguageModel, params: Params, report: Report) -> None:
+    """DPO of the user's model on pairs in words. It stays in evaluation mode: with dropout, the first loss would not be
+    ln 2."""
+    model = language.model
+    trained = add_lora(model, LoRAConfig(), seed=params.seed)
+    groups = {"learned": PAIRS, "unseen": UNSEEN_PAIRS}
+    batches = {
+        name: pair_batches(group, language.tokenizer, OWN_BATCH, params.device) for name, group in groups.items()
+    }
+    config = model.config if isinstance(model, Decoder) else None
+    tokens = max(batch.tokens.numel() for batch in batches["learned"])
+    needed = estimate(trained, trainable=trained, config=config, tokens=tokens)
+    check_fits(needed, params.device, what=f"DPO with LoRA beside {language.name}")
+    with base_only(model):
+        references = {name: look(model, group) for name, group in batches.items()}
+    before = {name: look(model, group) for name, group in batches.items()}
+    optimizer = fused_adamw(adapter_parameters(model), lr=OWN_RATE, device=params.device)
+    rounds = list(zip(batches["learned"], references["learned"], strict=True))
+    for step in report.progress(range(params.steps or OWN_STEPS), unit="step", label=language.name):
+        batch, reference = rounds[step % len(rounds)]
+        policy = pair_logprobs(model, batch)
+        chosen, rejected = (policy.detach() - reference).mean(dim=1)
+        report.point("chosen_shift", x=step, y=chosen, series="your model")
+        report.point("rejected_shift", x=step, y=rejected, series="your model")
+        optimizer.zero_grad()
+        dpo_loss(*policy, *reference, beta=params.beta).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    rows = []
+    for name, group in batches.items():
+        states = (torch.cat(state, dim=1) for state in (references[name], before[name], look(model, group)))
+        reference, start, end = states  # [2, B] each
+        first, last = compare(start, reference, params.beta), compare(end, reference, params.beta)
+        report.claim("first-loss", measured=first[0], expected=math.log(2), tolerance=1e-5)
+        count = len(groups[name])
+        rows += [(f"{count} {name}, before", *first), (f"{count} {name}, after", *last)]
+    columns = ("pairs", "loss", "accuracy", "likelier", "margin", "chosen", "rejected")
+    report.table("your model, DPO with LoRA", columns, rows)
+
+
+@torch.no_grad()
+def look(model: nn.Module, batches: list[PairBatch]) -> list[Tensor]:
+    """log p of chosen and rejected completions [2, B] of each batch. Batches stay as training will see them: another
+    padding would round otherwise."""
+    return [pair_logprobs(model, batch) for batch in batches]
+
+
+def compare(policy: Tensor, reference: Tensor, beta: float) -> tuple[float, ...]:  # [2, B] twice
+    """DPO's loss; the share of pairs that its reward log(pi/ref) ranks right, a tie being half; the share whose chosen
+    completion is the likelier one, which need not be the same, and the margin of its log p; how far both moved."""
+    moved = policy - reference
+    accuracy = (1 + (moved[0] - moved[1]).sign()).mean() / 2
+    margin = policy[0] - policy[1]
+    numbers = (dpo_loss(*policy, *reference, beta=beta).mean(), accuracy, (margin > 0).float().mean(), margin.mean())
+    return tuple(map(float, (*numbers, *moved.mean(dim=1))))

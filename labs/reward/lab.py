@@ -4,28 +4,38 @@ Answers to a shared prompt are worth the mean value of their tokens, which only 
 won, and a share eps of these labels is wrong. So each model has two accuracies: against labels like those it learned
 from, which is all that can be measured in practice, and against the truth.
 
-Two more models read their score in the wrong place. Shapes: B pairs, T tokens of prompt and answer with padding.
+Two more models read their score in the wrong place. A backbone that the user names learns from a few pairs in words
+instead, whose labels are right. Shapes: B pairs, T tokens of prompt and answer with padding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
-from llmquiz.lab.sdk import Params, Report
+from llmquiz.lab.sdk import LabError, Params, Report
+from llmquiz.llm.align.pairs import PAIRS, UNSEEN_PAIRS, Pair, pair_batches
 from llmquiz.llm.align.reward import RewardModel, evaluating, pairwise_loss
+from llmquiz.llm.base.load import LanguageModel, base_model
+from llmquiz.llm.base.memory import check_fits, estimate
+from llmquiz.llm.base.tokenizer import Tokenizer
 from llmquiz.llm.model.config import ModelConfig
-from llmquiz.llm.model.decoder import random_decoder
+from llmquiz.llm.model.decoder import Decoder, random_decoder
+from llmquiz.llm.train.device import fused_adamw
+from llmquiz.llm.tune.lora import LoRAConfig, adapter_parameters, add_lora
 
 VOCABULARY, PROMPT, SHORTEST, LONGEST = 16, 2, 3, 8  # tokens; the last three of a prompt and of an answer
 CLEAR = 0.3  # least difference in worth of a pair, in standard deviations of a token's value
 TEST_PAIRS = 4000
 MORE_PADDING = 8
+OWN_STEPS, OWN_BATCH = 24, 4  # on the user's backbone; pairs in words a step
+OWN_RATE, OWN_HEAD_RATE = 5e-4, 0.1  # of LoRA; of the head, shared by its weights, as a step of Adam moves each
+OWN_ROUNDING = 1e-3  # of a score, relative to their spread: dozens of layers in fp32
 Pooling: TypeAlias = Callable[[RewardModel, Tensor, Tensor], Tensor]
 
 
@@ -73,6 +83,7 @@ def last_column(model: RewardModel, tokens: Tensor, mask: Tensor) -> Tensor:
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    language = load_backbone(params) if params.model else None  # first of all, as it may be refused
     size, world = SIZES[params.size], World(params)
     test = world.pairs(TEST_PAIRS)
     arms = [Arm(f"noise {noise:.2g}", noise, last_token) for noise in (0.0, params.noise / 3, params.noise)]
@@ -94,6 +105,8 @@ def run(params: Params, report: Report) -> None:
     report_noise(rows[:3], report)
     report_places(rows, report)
     report_overflow(params.device, report)
+    if language is not None:
+        train_own_model(language, world, params, report)
 
 
 class World:
@@ -241,3 +254,56 @@ def report_overflow(device: str, report: Report) -> None:
     report.claim("log-of-sigmoid-is-not", measured=margins[overflown][0], expected=96.0, tolerance=10.0)
     safe = pairwise_loss(torch.tensor([-1000.0], device=device), torch.zeros(1, device=device))
     report.claim("logsigmoid-is-finite", measured=safe, expected=1000.0)
+
+
+def load_backbone(params: Params) -> LanguageModel:
+    """The model that the user names, if it can be a backbone here."""
+    language = base_model(params.model, device=params.device)
+    if not isinstance(language.model, Decoder):
+        raise LabError(
+            "a reward model reads hidden states, which our decoder alone gives; use a model of the Llama family"
+        )
+    return language
+
+
+def train_own_model(language: LanguageModel, world: World, params: Params, report: Report) -> None:
+    """The user's backbone with LoRA and a new head, on pairs in words."""
+    backbone = cast(Decoder, language.model)
+    groups = {
+        name: in_words(pairs, language.tokenizer, params.device)
+        for name, pairs in (("learned", PAIRS), ("unseen", UNSEEN_PAIRS))
+    }
+    learned = groups["learned"]
+    trained = add_lora(backbone, LoRAConfig(), seed=params.seed) + backbone.config.hidden_size
+    tokens = learned.tokens[:, :OWN_BATCH].numel()
+    needed = estimate(trained, trainable=trained, config=backbone.config, tokens=tokens)
+    check_fits(needed, params.device, what=f"LoRA beside {language.name}")
+    arm = Arm("your model", 0.0, last_token)
+    arm.model = RewardModel(backbone)
+    before = {name: arm.judge(pairs, world) for name, pairs in groups.items()}
+    head = {"params": arm.model.score.parameters(), "lr": OWN_HEAD_RATE / backbone.config.hidden_size}
+    optimizer = fused_adamw([{"params": adapter_parameters(backbone)}, head], lr=OWN_RATE, device=params.device)
+    for step in report.progress(range(OWN_STEPS), unit="step", label=language.name):
+        start = step * OWN_BATCH % len(PAIRS)
+        part = slice(start, start + OWN_BATCH)
+        batch = Pairs(learned.tokens[:, part], learned.mask[:, part])
+        loss = arm.loss(batch, world.signs(batch.mask.size(1), noise=0.0))
+        report.point("loss", x=step, y=loss.item(), series=arm.name)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    rows = []
+    for name, pairs in groups.items():
+        first, last = before[name], arm.judge(pairs, world)
+        report.claim("starts-at-ln2", measured=first.loss, expected=math.log(2), tolerance=1e-5)
+        report.claim("padding-invariant", measured=last.padding_shift, expected=0.0, tolerance=OWN_ROUNDING)
+        count = pairs.mask.size(1)
+        rows.append((f"{count} {name}", first.loss, last.loss, first.accuracy, last.accuracy, last.padding_shift))
+    columns = ("pairs", "first loss", "loss after", "accuracy", "after", "padding shift")
+    report.table("your model, LoRA and a new head", columns, rows)
+
+
+def in_words(pairs: Sequence[Pair], tokenizer: Tokenizer, device: str) -> Pairs:
+    """Pairs of texts as the arms take them."""
+    (batch,) = pair_batches(pairs, tokenizer, len(pairs), device)
+    return Pairs(*(rows.view(2, len(pairs), -1) for rows in (batch.tokens, batch.real)))

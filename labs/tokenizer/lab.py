@@ -5,6 +5,8 @@ k merges are the tokenizer of every smaller size, and all sizes are measured fro
 Chinese. `tokenizers`, the production library, reads our file and must give the same ids; it also learns a vocabulary of
 its own from the same text.
 
+A user's own tokenizer, if one is named, encodes the same text beside all these sizes.
+
 Held-out text is filtered to one script each, ASCII or not, so that a byte tokenizer's cost is exact: 1 and 3 tokens a
 character.
 """
@@ -22,8 +24,10 @@ from typing import Any
 import tokenizers
 
 from llmquiz.lab.sdk import LabError, Params, Report, interleaved_medians, quiet_clock, timed
+from llmquiz.llm.base.tokenizer import Tokenizer, read_tokenizer
 from llmquiz.llm.data.bpe import PRE_TOKEN, SPECIAL, ByteBPE
 from llmquiz.llm.data.corpus import documents
+from llmquiz.llm.errors import ModelError
 
 OURS, THEIRS = "ours", "tokenizers"
 KINDS = ("story", "glossary", "facts")  # prose; sums and codes are hardly language
@@ -35,6 +39,7 @@ WIDTH = 256  # of the model whose embedding the table counts
 
 def run(params: Params, report: Report) -> None:
     """Learn, measure every size, then compare with the library."""
+    guest = read_tokenizer(tokenizer_file(params.model), {}) if params.model else None
     half = params.kilobytes * 500
     english = corpus("en", params.seed, 2 * half)
     bilingual = corpus("en", params.seed, half) + corpus("zh", params.seed, half)
@@ -44,13 +49,39 @@ def run(params: Params, report: Report) -> None:
     if ours.vocab_size < params.vocab_size:
         raise LabError(f"{params.kilobytes} kB of text hold {ours.vocab_size} tokens only; ask for more text or fewer")
     monolingual = ByteBPE.train(english, params.vocab_size)
-    measure_sizes(ours, monolingual, held_out, report)
+    rows = measure_sizes(ours, monolingual, held_out, report)
+    if guest is not None:
+        rows.append(measure_guest(Path(params.model).name or params.model, guest, held_out, report))
+    columns = ("vocabulary", "English", "Chinese", "Chinese, unseen in training", f"embedding at width {WIDTH}")
+    report.table("tokens per character", columns, rows)
 
     retrained = ByteBPE.train(bilingual, (params.vocab_size + SMALLEST) // 2).merges
     differing = sum(a != b for a, b in zip(retrained, ours.merges, strict=False))
     report.claim("prefix", measured=differing, expected=0)
     report_exactness(ours, [*held_out["en"], *held_out["zh"]], params, report)
     compare(ours, seconds, bilingual, [*held_out["en"], *held_out["zh"]], report)
+
+
+def tokenizer_file(name: str) -> Path:
+    """The tokenizer.json of a folder, or that of a Hugging Face id, fetched without the weights.
+
+    Raises:
+        ModelError: if there is no such folder, and no such id with a tokenizer.json or no way to it.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder / "tokenizer.json"
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError as error:
+        raise ModelError(f"{name}: no such folder, and huggingface_hub is not installed to look for an id") from error
+    try:
+        return Path(hf_hub_download(name, "tokenizer.json"))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelError(
+            f"{name}: neither a folder nor a Hugging Face id with a tokenizer.json that can be reached; check the name"
+        ) from error
 
 
 def corpus(lang: str, seed: int, num_bytes: int = 0, *, documents_limit: int | None = None) -> list[str]:
@@ -68,10 +99,13 @@ def corpus(lang: str, seed: int, num_bytes: int = 0, *, documents_limit: int | N
     return texts
 
 
-def measure_sizes(ours: ByteBPE, monolingual: ByteBPE, held_out: dict[str, list[str]], report: Report) -> None:
-    """Tokens per character at every size, halving the number of merges."""
+def measure_sizes(
+    ours: ByteBPE, monolingual: ByteBPE, held_out: dict[str, list[str]], report: Report
+) -> list[tuple[object, ...]]:
+    """Tokens per character at every size, halving the number of merges: the rows of the table."""
     counts = [0, *sorted({len(ours.merges) >> k for k in range(6)} - {0})]
-    english, chinese, without, rows = [], [], [], []
+    english, chinese, without = [], [], []
+    rows: list[tuple[object, ...]] = []
     for count in report.progress(counts, unit="vocabulary", label="encoding"):
         small = ByteBPE(ours.merges[:count])
         english.append(tokens_per_character(small, held_out["en"]))
@@ -80,8 +114,6 @@ def measure_sizes(ours: ByteBPE, monolingual: ByteBPE, held_out: dict[str, list[
         for series, values in (("English", english), ("Chinese", chinese), ("Chinese, unseen", without)):
             report.point("tokens_per_character", x=small.vocab_size, y=values[-1], series=series)
         rows.append((small.vocab_size, english[-1], chinese[-1], without[-1], small.vocab_size * WIDTH))
-    columns = ("vocabulary", "English", "Chinese", "Chinese, unseen in training", f"embedding at width {WIDTH}")
-    report.table("tokens per character", columns, rows)
     report.metric("tokens_per_character", english[-1])
     report.metric("chinese_tokens_per_character", chinese[-1])
     report.metric("chinese_tokens_per_character_bytes", chinese[0])
@@ -90,9 +122,21 @@ def measure_sizes(ours: ByteBPE, monolingual: ByteBPE, held_out: dict[str, list[
     rises = sum(after >= before for values in (english, chinese) for before, after in pairwise(values))
     report.claim("falls", measured=rises, expected=0)
     report.claim("unseen", measured=without[-1] / chinese[-1], expected=1.5, relation="at least")
+    return rows
 
 
-def tokens_per_character(tokenizer: ByteBPE, texts: list[str]) -> float:
+def measure_guest(name: str, guest: Tokenizer, held_out: dict[str, list[str]], report: Report) -> tuple[object, ...]:
+    """The row of a tokenizer that was learned elsewhere. What it cannot spell it may drop, which looks like thrift."""
+    english, chinese = (tokens_per_character(guest, held_out[lang]) for lang in ("en", "zh"))
+    for language, value in (("English", english), ("Chinese", chinese)):
+        report.point("tokens_per_character", x=guest.vocab_size, y=value, series=f"{name}, {language}")
+    texts = [*held_out["en"], *held_out["zh"]]
+    kept = sum(guest.decode(guest.encode(text)) == text for text in texts)
+    report.note(f"{name} gives {kept} of {len(texts)} held-out texts back exactly")
+    return f"{guest.vocab_size} ({name})", english, chinese, None, guest.vocab_size * WIDTH
+
+
+def tokens_per_character(tokenizer: Tokenizer, texts: list[str]) -> float:
     """Tokens over characters of all `texts` together."""
     return sum(len(tokenizer.encode(text)) for text in texts) / sum(map(len, texts))
 

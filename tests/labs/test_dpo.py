@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,8 @@ torch = pytest.importorskip("torch")
 
 from llmquiz.lab.child import load_run  # noqa: E402
 from llmquiz.lab.sdk import Params  # noqa: E402
+from llmquiz.llm.base.load import FOLDER  # noqa: E402
+from llmquiz.llm.errors import AdapterError, ModelError  # noqa: E402
 
 from .running import LABS, Results, run_here  # noqa: E402
 
@@ -108,3 +113,64 @@ def test_the_optimum_is_one(task: Any) -> None:
     noise = torch.randn(5, *best.shape, generator=torch.Generator().manual_seed(0))
 
     assert all(value((best + 0.3 * part).log_softmax(1)) < value(best) for part in noise)
+
+
+OWN = "your model, DPO with LoRA"
+
+
+def check_own_model(results: Results, steps: int) -> None:
+    """What holds of any model: DPO starts at ln 2, and its loss on the pairs falls with the margin's growth."""
+    table = next(table for table in results.tables if table.name == OWN)
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    for name in ("12 learned", "4 unseen"):
+        before, after = rows[f"{name}, before"], rows[f"{name}, after"]
+        assert before["loss"] == pytest.approx(math.log(2), abs=1e-5)
+        assert before["accuracy"] == 0.5
+        assert before["chosen"] == before["rejected"] == 0.0  # LoRA starts as the base, to the bit
+        grown = after["margin"] - before["margin"]
+        assert grown == pytest.approx(after["chosen"] - after["rejected"], abs=1e-3)
+    assert rows["12 learned, after"]["loss"] < rows["12 learned, before"]["loss"]
+    assert rows["12 learned, after"]["accuracy"] > 0.5
+    assert "first-loss" not in results.broken
+    for metric in ("chosen_shift", "rejected_shift"):
+        curve = [point for point in results.points if point.metric == metric and point.series == "your model"]
+        assert [point.x for point in curve] == list(range(steps))
+        assert curve[0].y == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_model_of_the_user_learns_from_pairs_in_words(results: Results) -> None:
+    own = run_here("dpo", size="tiny", steps=6, model=str(FOLDER))
+
+    check_own_model(own, steps=6)
+    assert len(own.tables) == len(results.tables) + 1  # the rest of the run is as it was
+    assert own.metrics.keys() == results.metrics.keys()
+
+
+def test_a_folder_without_a_model_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        run_here("dpo", size="tiny", model=str(tmp_path))
+
+
+def save_foreign(folder: Path, config: Any) -> str:
+    """A small random model of transformers, with the shipped tokenizer."""
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    shutil.copy(FOLDER / "tokenizer.json", folder)
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_a_model_of_another_family_learns_too_if_its_layers_are_linear(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers import GPT2Config, GPTNeoXConfig
+
+        shape = {"vocab_size": 2048, "max_position_embeddings": 256, "hidden_size": 32}
+        neox = GPTNeoXConfig(**shape, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+        own = run_here("dpo", size="tiny", steps=6, model=save_foreign(tmp_path / "neox", neox))
+        gpt2 = save_foreign(tmp_path / "gpt2", GPT2Config(vocab_size=2048, n_embd=32, n_layer=1, n_head=2))
+        with pytest.raises(AdapterError, match="names no linear layer"):
+            run_here("dpo", size="tiny", steps=1, model=gpt2)
+
+    check_own_model(own, steps=6)

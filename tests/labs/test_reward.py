@@ -9,7 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from llmquiz.lab.sdk import LabError  # noqa: E402
 from llmquiz.llm.align import reward  # noqa: E402
+from llmquiz.llm.base import load  # noqa: E402
 
 from .running import run_here  # noqa: E402
 
@@ -47,3 +49,30 @@ def test_pooling_by_counting_from_the_row_end_breaks_a_claim(monkeypatch: pytest
     results = run_here("reward", {"TEST_PAIRS": 200}, size="tiny")
 
     assert "padding-invariant" in results.broken
+
+
+def test_a_backbone_of_the_user_learns_from_pairs_in_words() -> None:
+    results = run_here("reward", {"TEST_PAIRS": 200, "OWN_STEPS": 9}, size="tiny", model=str(load.FOLDER))
+    table = results.tables[-1]
+    rows = {row[0]: row[1:] for row in table.rows}
+
+    assert list(rows) == ["12 learned", "4 unseen"]
+    for first_loss, _, before, after, shift in rows.values():
+        assert first_loss == pytest.approx(math.log(2))
+        assert before == 0.5  # every score is 0
+        assert 0 <= after <= 1
+        assert shift < 1e-4
+    learned = rows["12 learned"]
+    assert learned[1] < learned[0]
+    assert learned[3] > 0.5
+    curve = [point.y for point in results.points if point.series == "your model"]
+    assert len(curve) == 9
+    assert curve[0] == pytest.approx(math.log(2))
+    assert results.broken <= LEARNED
+
+
+def test_a_backbone_of_another_family_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = load.LanguageModel(torch.nn.Identity(), load.base_model().tokenizer, "other")
+    monkeypatch.setattr(load, "base_model", lambda *_, **__: other)
+    with pytest.raises(LabError, match="use a model of the Llama family"):
+        run_here("reward", size="tiny", model="other")

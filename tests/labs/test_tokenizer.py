@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-pytest.importorskip("tokenizers")
+tokenizers = pytest.importorskip("tokenizers")
 
-from llmquiz.lab.sdk import LabError
+from llmquiz.lab.sdk import LabError  # noqa: E402
+from llmquiz.llm.data.bpe import ByteBPE  # noqa: E402
+from llmquiz.llm.errors import ModelError  # noqa: E402
 
-from .running import Results, run_here
+from .running import Results, run_here  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
 
+def small(**params: object) -> Results:
+    constants = {"HELD_OUT_DOCUMENTS": 20, "RANDOM_TEXTS": 20}
+    return run_here("tokenizer", constants, vocab_size=640, kilobytes=40, **params)
+
+
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return run_here("tokenizer", {"HELD_OUT_DOCUMENTS": 20, "RANDOM_TEXTS": 20}, vocab_size=640, kilobytes=40)
+    return small()
 
 
 def test_every_claim_holds_in_a_small_run(results: Results) -> None:
@@ -49,3 +58,30 @@ def test_the_library_stands_beside_ours(results: Results) -> None:
 def test_more_tokens_than_the_text_holds_are_refused() -> None:
     with pytest.raises(LabError, match="more text or fewer"):
         run_here("tokenizer", vocab_size=32_768, kilobytes=20)
+
+
+def test_a_tokenizer_of_the_user_is_a_row_and_a_point_and_changes_no_other(results: Results, tmp_path: Path) -> None:
+    ByteBPE([]).save(tmp_path / "tokenizer.json")  # bytes alone; no weights beside it
+    joined = small(model=str(tmp_path))
+    name = tmp_path.name
+
+    assert joined.broken == set()
+    assert joined.tables[0].rows[:-1] == results.tables[0].rows
+    assert joined.tables[0].rows[-1] == (f"261 ({name})", 1.0, 3.0, None, 261 * 256)
+    points = {point.series: (point.x, point.y) for point in joined.points if point.series.startswith(name)}
+    assert points == {f"{name}, English": (261, 1.0), f"{name}, Chinese": (261, 3.0)}
+    assert f"{name} gives 40 of 40 held-out texts back exactly" in joined.notes
+
+
+def test_a_tokenizer_that_drops_what_it_cannot_spell_is_found_out(tmp_path: Path) -> None:
+    foreign = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    foreign.save(str(tmp_path / "tokenizer.json"))
+    joined = small(model=str(tmp_path))
+
+    assert joined.tables[0].rows[-1][2] == 0.0  # no Chinese character costs anything
+    assert f"{tmp_path.name} gives 0 of 40 held-out texts back exactly" in joined.notes
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"tokenizer\.json: no tokenizer here"):
+        small(model=str(tmp_path))
