@@ -5,18 +5,22 @@ only copy. Imitation makes it as good as its teachers, a mixture. The checker pa
 end token after them, else 0. Each method starts from that same model and draws groups of completions.
 
 A bandit of a few arms shows exactly what a sorting model can only hint at: where the KL to the reference is taken off
-decides which policy is optimal. Shapes: Q prompts, G completions of each, K digits, N tokens of a completion.
+decides which policy is optimal.
+
+With --model, the reader's own model learns sums, with adapters and the same code.
+
+Shapes: Q prompts, G completions of each, K digits, N tokens of a completion.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from llmquiz.lab.sdk import Params, Report
+from llmquiz.lab.sdk import LabError, Params, Report
 from llmquiz.llm.align.group import (
     clip_fraction,
     dapo_loss,
@@ -30,15 +34,21 @@ from llmquiz.llm.align.group import (
 )
 from llmquiz.llm.align.logprobs import entropy, kl_divergence, sequence_logprobs, token_logprobs
 from llmquiz.llm.align.rollout import Rollout, sample
+from llmquiz.llm.align.sums import Sums
+from llmquiz.llm.base.load import base_model
+from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
 from llmquiz.llm.train.device import fused_adamw
+from llmquiz.llm.tune.lora import LoRAConfig, add_lora
 
 DIGITS, SEPARATOR, END = 10, 10, 11
 HABITS = 3  # of the demonstrations: upwards, downwards, a copy
 METHODS = ("grpo", "dr-grpo", "dapo", "rloo")
 UPDATES = 2  # of the policy by each rollout: at the first every ratio is 1, so that only later ones can be clipped
 EVALUATED, PROBED = 128, 24  # prompts
+COLUMNS = ("reward", "pass@{G}", "equal groups", "entropy", "KL", "tokens", "clipped", "rollouts")
+LARGEST = {"tiny": 30, "small": 35, "base": 999}  # number in a sum for the reader's own model, by size
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ SIZES = {
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    own = load_own(params) if params.model else None  # first of all: what cannot work is refused at once
     report_bandit(params, report)
     lab = prepare(params, report)
     report_first_step(lab, report)
@@ -78,18 +89,9 @@ def run(params: Params, report: Report) -> None:
         after.append(evaluate(lab, policy))
         rows.append((name, *after[-1].cells(), spent.clipped, spent.rollouts))
     report_learning(before, after, report)
-    columns = (
-        "method",
-        "reward",
-        f"pass@{lab.group}",
-        "equal groups",
-        "entropy",
-        "KL",
-        "tokens",
-        "clipped",
-        "rollouts",
-    )
-    report.table(f"sorting {lab.size.digits} digits", columns, rows)
+    report.table(f"sorting {lab.size.digits} digits", ("method", *lab.columns), rows)
+    if own:
+        report_own(own, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,25 @@ class Lab:
         """Tokens that a completion may have: one too many digits is a mistake that can be made."""
         return self.size.digits + 2
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of an evaluation, and of what the training took."""
+        return tuple(column.format(G=self.group) for column in COLUMNS)
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends a completion."""
+        return END
+
+    @property
+    def evaluated(self) -> int:
+        """Prompts of an evaluation."""
+        return EVALUATED
+
+    def label(self, method: str) -> str:
+        """Of a curve."""
+        return method
+
     def prompts(self, count: int) -> Tensor:  # [Q, K + 1]
         """Different digits in random order, and the separator."""
         digits = torch.rand(count, DIGITS, generator=self.generator).argsort(dim=1)[:, : self.size.digits]
@@ -130,7 +151,7 @@ class Lab:
     def groups(self, policy: Decoder, count: int) -> Rollout:
         """G completions of each of `count` prompts."""
         prompts = self.prompts(count).repeat_interleave(self.group, dim=0)
-        return sample(policy, prompts, self.longest, eos=END, generator=self.sampler)
+        return sample(policy, prompts, self.longest, eos=self.end, generator=self.sampler)
 
     def rewards(self, rollout: Rollout) -> Tensor:  # [Q, G]
         """1 for the digits sorted upwards and nothing else, or 0."""
@@ -144,6 +165,35 @@ class Lab:
     def logprobs(self, policy: Decoder, rollout: Rollout) -> Tensor:  # [B, N]
         """Of the completions under `policy`, in one pass."""
         return token_logprobs(policy(rollout.tokens), rollout.tokens)[:, rollout.prompt_length - 1 :]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLab(Lab):
+    """The same with a model of the reader's own, whose adapters learn sums."""
+
+    sums: Sums
+
+    @property
+    def longest(self) -> int:
+        return self.sums.longest
+
+    @property
+    def end(self) -> int | None:
+        return self.sums.end
+
+    @property
+    def evaluated(self) -> int:
+        """As many as are trained on: what fits there fits here."""
+        return self.size.prompts
+
+    def label(self, method: str) -> str:
+        return f"your model, {method}"
+
+    def prompts(self, count: int) -> Tensor:  # [Q, P]
+        return self.sums.draw(count, self.generator)
+
+    def rewards(self, rollout: Rollout) -> Tensor:  # [Q, G]
+        return self.sums.judge(rollout).view(-1, self.group)
 
 
 def prepare(params: Params, report: Report) -> Lab:
@@ -181,21 +231,24 @@ def loss_of(name: str, lab: Lab, new: Tensor, rollout: Rollout, advantages: Tens
 
 @dataclass(slots=True)
 class Spent:
-    """What training took: completions drawn, and the part of the tokens that were clipped."""
+    """What training took: completions drawn, the part of the tokens that were clipped, and groups without signal."""
 
     rollouts: int = 0
     clipped: float = 0.0
+    wasted_groups: int = 0
 
 
 def train(lab: Lab, name: str, report: Report) -> tuple[Decoder, Spent]:
     """The policy after the steps of one method, from the reference."""
-    policy, spent = copy.deepcopy(lab.reference), Spent()
+    frozen = {id(weight): weight for weight in lab.reference.parameters() if not weight.requires_grad}
+    policy, spent = copy.deepcopy(lab.reference, frozen), Spent()  # what nobody trains is not copied
     optimizer = fused_adamw(policy.parameters(), lr=lab.params.learning_rate, device=lab.params.device)
     steps = lab.params.steps or lab.size.steps
-    for step in report.progress(range(steps), unit="step", label=name):
+    for step in report.progress(range(steps), unit="step", label=lab.label(name)):
         rollout, rewards, reward = collect(lab, policy, name)
         spent.rollouts += lab.size.prompts * lab.group * (2 if name == "dapo" else 1)
-        report.point("reward", x=step, y=reward, series=name)
+        spent.wasted_groups += int((~informative_groups(rewards)).sum())
+        report.point("reward", x=step, y=reward, series=lab.label(name))
         if len(rewards) == 0:
             continue
         with torch.no_grad():
@@ -247,7 +300,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(lab: Lab, policy: Decoder) -> Evaluation:
-    rollout = lab.groups(policy, EVALUATED)
+    rollout = lab.groups(policy, lab.evaluated)
     rewards, mask, start = lab.rewards(rollout), rollout.mask, rollout.prompt_length - 1
     logits, reference = (model(rollout.tokens)[:, start:-1] for model in (policy, lab.reference))  # [B, N, V]
     return Evaluation(
@@ -307,6 +360,41 @@ def report_learning(before: Evaluation, after: list[Evaluation], report: Report)
         report.claim("sharpens", measured=gain[1], expected=0.75 * gain[0], relation="at most")
         wasted = evaluation.equal_groups - before.equal_groups
         report.claim("success-starves", measured=wasted, expected=0.2, relation="at least")
+
+
+def load_own(params: Params) -> OwnLab:
+    """The reader's model, with adapters, if it can be trained here."""
+    language = base_model(params.model, device=params.device)
+    model, size = language.model, replace(SIZES[params.size], steps=SIZES[params.size].steps // 2)
+    if not isinstance(model, Decoder):
+        raise LabError("completions are sampled with our decoder's cache; use a model of the Llama family")
+    trainable = add_lora(model, LoRAConfig())
+    sums = Sums(language.tokenizer, LARGEST[params.size], seed=params.seed, device=params.device)
+    tokens = size.prompts * params.group * (sums.prompts.size(1) + sums.longest)
+    needed = estimate(trainable, trainable=trainable, config=model.config, tokens=2 * tokens)
+    check_fits(needed, params.device, what="training adapters, and the logits of policy and reference,")
+    generator, sampler = (torch.Generator(device).manual_seed(params.seed) for device in ("cpu", params.device))
+    return OwnLab(model, size, params, generator, sampler, sums)
+
+
+def report_own(lab: OwnLab, report: Report) -> None:
+    """One method on the reader's model: nothing is claimed of a model that nobody here has seen."""
+    method = METHODS[0] if lab.params.method == "all" else lab.params.method
+    rollout = lab.groups(lab.reference, lab.size.prompts)
+    loss, gradient = first_step(lab, method, rollout, lab.rewards(rollout))
+    before = evaluate(lab, lab.reference)
+    policy, spent = train(lab, method, report)
+    rows = [
+        ("before", *before.cells(), None, None),
+        (method, *evaluate(lab, policy).cells(), spent.clipped, spent.rollouts),
+    ]
+    report.table("your model on sums", ("policy", *lab.columns), rows)
+    kept, length = lab.sums.prompts.shape
+    report.note(
+        f"your model: {kept} sums of numbers up to {LARGEST[lab.params.size]}, of {length} tokens each; before the "
+        f"first update the loss is {loss:.1e} and its gradient {gradient:.3g}; {spent.wasted_groups} groups were "
+        "trained on whose rewards were all equal"
+    )
 
 
 ARMS, GROUPS, BANDIT_STEPS, BANDIT_BETA = 16, 64, 250, 0.2

@@ -11,7 +11,8 @@ The price is lowered in stages, each going on from the policy of the one before:
 Straight from the reference without a price, PPO may also settle on the first good answer that it finds: nothing keeps
 it looking.
 
-All numbers reported are exact sums over the answers; PPO itself sees samples only. Shapes: K answers, N words.
+All numbers reported are exact sums over the answers; PPO itself sees samples only. A model of the reader's own has too
+many answers to list: it is trained on sums in text, and measured by samples. Shapes: K answers, N words.
 """
 
 from __future__ import annotations
@@ -24,18 +25,26 @@ from itertools import pairwise, product, takewhile
 import torch
 from torch import Tensor
 
-from llmquiz.lab.sdk import Params, Report
+from llmquiz.lab.sdk import LabError, Params, Report
 from llmquiz.llm.align.logprobs import token_logprobs
 from llmquiz.llm.align.ppo import PPO, PPOConfig
 from llmquiz.llm.align.reward import RewardModel
 from llmquiz.llm.align.rollout import Rollout
+from llmquiz.llm.align.sums import Sums
+from llmquiz.llm.base.load import base_model
+from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
+from llmquiz.llm.tune.lora import LoRAConfig, add_lora
 
 WORDS = ("yes", "no", "thanks", "sorry", "maybe", "please", "well", "now", "here", "there", "good", "fine")
 OVERRATED = 2.0  # what the judge gives the one answer that is worth 0; the others are worth 0 to 1
 RARITY = 0.03  # how likely the reference gives that answer, about
 EPOCHS, MINIBATCHES = 3, 2
+EXAM = 64  # sums that the reader's own model does before and after
+LARGEST = {"tiny": 30, "small": 35, "base": 999}  # number in a sum, by size; hard ones, but not all of them
+ADAPTER_RATE = 1e-3
+OWN_PRICE = 0.1  # of beta: a pretrained model is sure of itself, and what it says once in a thousand costs 7 nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ SIZES = {
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
     size = SIZES[params.size]
+    own = load_own(size, params) if params.model else None  # first of all: what cannot work is refused at once
     task = Task(size, params)
     overrated = int(task.judged.argmax())
     report.note(
@@ -80,6 +90,8 @@ def run(params: Params, report: Report) -> None:
     report_optimum(task, arms, arms[1], report)
     report_hacking(task, standings, params.beta, report)
     report_clipping(arms[1], single, report)
+    if own:
+        report_own(*own, size, params, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +266,43 @@ def log_ratio_per_point(task: Task, log_p: Tensor) -> float:
     of pi* it is 1 / beta."""
     p, above = log_p.exp(), task.judged - log_p.exp() @ task.judged
     return float((p * above) @ (log_p - task.log_ref) / ((p * above) @ above))
+
+
+def load_own(size: Size, params: Params) -> tuple[Decoder, Sums]:
+    """The reader's model with adapters, and its sums, if it can be trained here."""
+    language = base_model(params.model, device=params.device)
+    model = language.model
+    if not isinstance(model, Decoder):
+        raise LabError("the critic reads our decoder's hidden states; use a model of the Llama family")
+    trainable = 2 * add_lora(model, LoRAConfig())  # the policy's and the critic's
+    sums = Sums(language.tokenizer, LARGEST[params.size], seed=params.seed, device=params.device)
+    tokens = max(size.batch // 2, EXAM) * (sums.prompts.size(1) + sums.longest)
+    needed = estimate(trainable, trainable=trainable, config=model.config, tokens=2 * tokens)
+    check_fits(needed, params.device, what="training the adapters of a policy and a critic")
+    return model, sums
+
+
+def report_own(reference: Decoder, sums: Sums, size: Size, params: Params, report: Report) -> None:
+    """PPO on the reader's model, with a judge that makes no mistakes. Policy, critic and reference share all weights
+    but their adapters; the reference's stay as they began, without effect."""
+    frozen = {id(weight): weight for weight in reference.parameters() if not weight.requires_grad}
+    policy, backbone = (copy.deepcopy(reference, dict(frozen)) for _ in range(2))  # `frozen` is not copied
+    critic = RewardModel(backbone)
+    trained = [weight for weight in (*policy.parameters(), *critic.parameters()) if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=ADAPTER_RATE, weight_decay=0.0)
+    beta = OWN_PRICE * params.beta
+    config = PPOConfig(sums.longest, sums.end, beta, whiten=False, epochs=EPOCHS, minibatches=MINIBATCHES)
+    draw, act = (torch.Generator(device).manual_seed(params.seed) for device in ("cpu", params.device))
+    ppo = PPO(policy, reference, critic, optimizer, config, generator=act)
+    exam = sums.draw(EXAM, draw)
+    rows = [("before", *ppo.collect(exam, sums.judge)[1:])]
+    for _ in report.progress(range(size.steps // 3), unit="step", label="your model"):
+        stats = ppo.step(sums.draw(size.batch // 2, draw), sums.judge)
+        report.point("score", x=stats.kl, y=stats.score, series="your model")
+    rows.append(("after", *ppo.collect(exam, sums.judge)[1:]))
+    report.table("your model on sums", ("policy", "right", "KL"), rows)
+    kept, length = sums.prompts.shape
+    report.note(
+        f"your model: {kept} sums of numbers up to {LARGEST[params.size]}, of {length} tokens each; beta "
+        f"{beta:g}; KL in nats a completion, as sampled"
+    )

@@ -26,8 +26,10 @@ MIN_MB, MAX_MB = 1, 2**24
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How to run and how to show it: `seconds` and `memory` (MB) replace the manifest's limits; at most one of `as_json`
-    and `events`."""
+    """How to run and how to show it.
+
+    `seconds` and `memory` (MB) replace the manifest's limits; at most one of `as_json` and `events` is wanted.
+    """
 
     lang: Lang
     device: str = "auto"

@@ -39,7 +39,10 @@ def _stopped_words(job: Job, stopped: Outcome, ending: Ending | None) -> str:
         return f"lab {job.name} was cancelled; what it had measured is kept"
     if stopped is Outcome.MEMORY:
         used = f"{ending.peak_mb:.0f} MB in use, " if ending else ""
-        return f"lab {job.name} ran past its memory budget ({used}{job.memory_mb} MB allowed); choose smaller parameters or a larger --memory"
+        return (
+            f"lab {job.name} ran past its memory budget ({used}{job.memory_mb} MB allowed); "
+            "choose smaller parameters or a larger --memory"
+        )
     if ending is not None and not ending.ran:
         return f"lab {job.name} did not begin within {ending.seconds:.0f} s; try again on a quieter machine"
     return (

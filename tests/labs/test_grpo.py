@@ -10,8 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from llmquiz.lab.child import load_run  # noqa: E402
-from llmquiz.lab.sdk import Params  # noqa: E402
+from llmquiz.lab.sdk import LabError, Params  # noqa: E402
 from llmquiz.llm.align.rollout import Rollout  # noqa: E402
+from llmquiz.llm.align.sums import Sums, first_number  # noqa: E402
+from llmquiz.llm.base.load import FOLDER, LanguageModel, base_model  # noqa: E402
 
 from .running import LABS, run_here  # noqa: E402
 
@@ -128,3 +130,49 @@ def test_the_optimum_with_kl_in_the_loss_is_a_policy(script: Any, beta: float) -
 
     assert float(optimum.exp().sum()) == pytest.approx(1.0, abs=1e-3)
     assert float((optimum.exp() * rewards).sum()) > float((reference.exp() * rewards).sum())
+
+
+@pytest.mark.slow
+def test_a_model_of_the_readers_own_learns_sums_besides() -> None:
+    settings = QUICK | {"method": "rloo", "steps": 2}
+    alone = run_here("grpo", {"BANDIT_STEPS": 2}, **settings)
+    besides = run_here("grpo", {"BANDIT_STEPS": 2}, **settings, model=str(FOLDER))
+    before, after = (dict(zip(besides.tables[-1].columns, row, strict=True)) for row in besides.tables[-1].rows)
+
+    assert besides.metrics == alone.metrics
+    assert besides.tables[:-1] == alone.tables
+    assert besides.claims == alone.claims
+    assert [point.x for point in besides.points if point.series == "your model, rloo"] == [0, 1]
+    assert 0 <= before["reward"] <= before["pass@4"] <= 1
+    assert before["KL"] == pytest.approx(0.0, abs=1e-6)
+    assert after["KL"] > 1e-6
+    assert after["rollouts"] == 2 * 8 * 4
+
+
+def test_a_model_without_our_cache_is_refused_before_anything_is_run() -> None:
+    other = LanguageModel(torch.nn.Linear(1, 1), base_model().tokenizer, "other")
+    with pytest.raises(LabError, match="Llama family"):
+        run_here("grpo", {"base_model": lambda name, device: other}, **QUICK, model="other")
+
+
+def test_sums_are_of_one_length_and_judged_by_the_first_number_before_the_end() -> None:
+    tokenizer = base_model().tokenizer
+    sums = Sums(tokenizer, 9, seed=0)
+    prompts = sums.draw(4, torch.Generator().manual_seed(0))
+    a, b = (int(part) for part in tokenizer.decode(prompts[0, 1:]).rstrip(" =").split("+"))
+    written = [f" {a + b}.", f" {a + b}0", f" 0, no: {a + b}", "?"]
+    lines = [tokenizer.encode(text) for text in written]
+    longest = max(map(len, lines))
+    completions = torch.tensor([line + [sums.end] * (longest - len(line)) for line in lines])
+    mask = torch.arange(longest) < torch.tensor([len(line) for line in lines])[:, None]
+    tokens = torch.cat((prompts[:1].expand(4, -1), completions), dim=1)
+    unseen = Rollout(tokens, torch.zeros_like(mask), torch.zeros(mask.shape))
+
+    assert sums.judge(Rollout(tokens, mask, torch.zeros(mask.shape))).tolist() == [1, 0, 0, 0]
+    assert sums.judge(unseen).tolist() == [0, 0, 0, 0]  # what stands after the end was not written
+    assert sums.longest > len(tokenizer.encode(" 18"))
+
+
+@pytest.mark.parametrize(("text", "number"), [(" 42\n1", 42), ("= -7", 7), ("", None), ("²", None), ("so 05", 5)])
+def test_the_first_number_of_a_text(text: str, number: int | None) -> None:
+    assert first_number(text) == number

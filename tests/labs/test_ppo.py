@@ -9,7 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from llmquiz.lab.sdk import LabError  # noqa: E402
 from llmquiz.llm.align import ppo  # noqa: E402
+from llmquiz.llm.base.load import FOLDER, LanguageModel, base_model  # noqa: E402
 
 from .running import run_here  # noqa: E402
 
@@ -59,3 +61,25 @@ def test_a_penalty_with_the_wrong_sign_breaks_the_optimum(monkeypatch: pytest.Mo
     monkeypatch.setattr(ppo, "token_rewards", wrong)
 
     assert "known-optimum" in run_here("ppo", size="tiny").broken
+
+
+@pytest.mark.slow
+def test_a_model_of_the_readers_own_learns_sums_besides() -> None:
+    alone = run_here("ppo", size="tiny")
+    besides = run_here("ppo", {"EXAM": 8}, size="tiny", model=str(FOLDER))
+    (_, right, kl), (_, _, kl_after) = besides.tables[-1].rows
+    curve = [point for point in besides.points if point.series == "your model"]
+
+    assert besides.metrics == alone.metrics
+    assert besides.tables[:-1] == alone.tables
+    assert 0 <= right <= 1
+    assert kl == pytest.approx(0.0, abs=1e-5)
+    assert kl_after != pytest.approx(0.0, abs=1e-5)
+    assert len(curve) == 4
+    assert curve[0].x == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_model_without_our_cache_is_refused_before_anything_is_run() -> None:
+    other = LanguageModel(torch.nn.Linear(1, 1), base_model().tokenizer, "other")
+    with pytest.raises(LabError, match="Llama family"):
+        run_here("ppo", {"base_model": lambda name, device: other}, size="tiny", model="other")
