@@ -26,13 +26,14 @@ from llmquiz.lab.sdk import Params, Report, interleaved_medians, quiet_clock
 from llmquiz.llm.base.load import LanguageModel, base_model
 from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.model.decoder import Decoder
-from llmquiz.llm.train.device import fused_adamw
+from llmquiz.llm.train.device import fused_adamw, maybe_compile, note_peak
 from llmquiz.llm.train.distributed import Ranks, launch, wrap
 from llmquiz.llm.train.loss import language_model_loss, next_token_loss
 from llmquiz.llm.train.trainer import Trainer
 from llmquiz.llm.tune.codes import codes
 from llmquiz.llm.tune.lora import (
     LoRAConfig,
+    LoRALinear,
     adaptable,
     adapter_parameters,
     add_lora,
@@ -57,15 +58,47 @@ Batch = tuple[Tensor, Tensor]
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
     tell = partial(report.point, "loss")
+    if params.adapter:
+        examine_adapter(params, report)
     imitate_teacher(params, report)
     language = base_model(params.model, device=params.device)
     size = count(language.model.parameters())
     check_fits(estimate(2 * size, trainable=size), params.device, what="full fine-tuning beside the base")
     full, tuned, model = launch(tune_all, params, processes=params.processes, device=params.device, tell=tell)
+    note_peak(params.device, report.note)
     alone = Course(Ranks(0, 1, params.device), tell, params, language)
     report_counts(language.model, tuned, full, params, report)
     report_equalities(alone, model, report)
     report_peft(alone, model, report)
+
+
+@torch.no_grad()
+def examine_adapter(params: Params, report: Report) -> None:
+    """The adapter of somebody's file: what it is, how much it changes each layer, and whether merging keeps what it
+    computes."""
+    language = base_model(params.model, device=params.device)
+    model, (inputs, _) = language.model, codes(language.tokenizer, params.seed, params.device)
+    config = load_adapter(model, Path(params.adapter).expanduser())
+    report.note(f"{params.adapter}: {config}, {count(adapter_parameters(model))} parameters")
+    sizes = {path: size_of_update(layer) for path, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+    rows = [(path, weight, update, update / weight) for path, (weight, update) in sizes.items()]
+    report.table("the given adapter, layer by layer", ("layer", "‖W‖", "‖update‖", "ratio"), rows)
+    report.claim("one-model", measured=merge_error(model, inputs), expected=0.0, tolerance=SAME)
+
+
+def size_of_update(layer: LoRALinear) -> tuple[float, float]:
+    """Frobenius norms of the base's weight and of what the acting adapter adds: scale B A, and more with DoRA."""
+    weight = layer.base.weight
+    return float(weight.norm()), float((layer.weight - weight).norm())
+
+
+def merge_error(model: nn.Module, inputs: Tensor) -> float:
+    """How far the logits move when the acting adapter is merged; it is taken out again."""
+    beside = model(inputs)
+    merge(model)
+    merged = model(inputs)
+    unmerge(model)
+    return relative_error(merged, beside)
 
 
 def imitate_teacher(params: Params, report: Report) -> None:
@@ -133,9 +166,10 @@ class Course:
 
     def train(self, model: nn.Module, weights: list[nn.Parameter], lr: float, series: str) -> Tuned:
         """Steps of AdamW on the batch, each process with its rows; the losses are the curve `series`."""
-        shared = wrap(model, self.ranks)
+        shared = wrap(maybe_compile(model, self.params.compile), self.ranks)
         optimizer = fused_adamw(weights, lr=lr, device=self.ranks.device)
-        trainer, losses, batch = Trainer(shared, optimizer), [], self.ranks.share(self.batch)
+        trainer = Trainer(shared, optimizer, precision=self.params.precision)
+        losses, batch = [], self.ranks.share(self.batch)
         for step in range(self.params.steps):
             losses.append(trainer.step([batch]).loss)
             self.tell(step, losses[-1], series)
@@ -151,7 +185,12 @@ def tune_all(ranks: Ranks, tell: Callable[..., object], params: Params) -> tuple
     full = course.train(model, list(model.parameters()), FULL_LR, FULL)
     full = replace(full, file_bytes=weight_bytes(model))
     model = course.language.model
-    return full, {rank: tune(course, model, rank) for rank in sorted({*RANKS, params.rank})}, model
+    tuned = {rank: tune(course, model, rank) for rank in sorted({*RANKS, params.rank})}
+    return (
+        full,
+        tuned,
+        copy.deepcopy(model) if params.compile else model,
+    )  # a copy computes as the base does, to the bit
 
 
 def tune(course: Course, model: nn.Module, rank: int) -> Tuned:
@@ -224,10 +263,7 @@ def report_equalities(course: Course, model: nn.Module, report: Report) -> None:
     """One model three ways, with its adapter beside the weights, merged, and from its file; and the base without it."""
     base, (inputs, _), name = course.language.model, course.batch, name_of(course.params.rank)
     use_adapter(model, name)
-    expected = model(inputs)
-    merge(model)
-    merged = relative_error(model(inputs), expected)
-    unmerge(model)
+    merged = merge_error(model, inputs)
     report.metric("merge_error", merged)
     report.claim("one-model", measured=merged, expected=0.0, tolerance=SAME)
     with base_only(model):
@@ -282,7 +318,8 @@ def report_peft(course: Course, model: nn.Module, report: Report) -> None:
     ours = copy.deepcopy(base)
     add_lora(ours, config_of(params.rank, params), seed=params.seed)
     theirs = in_peft(base, ours, "default")
-    trainers = {OURS: Trainer(ours, adamw(ours)), PEFT: Trainer(theirs, adamw(theirs), loss_fn=loss_in_transformers)}
+    make = partial(Trainer, precision=params.precision)
+    trainers = {OURS: make(ours, adamw(ours)), PEFT: make(theirs, adamw(theirs), loss_fn=loss_in_transformers)}
     steps = min(PEFT_STEPS, params.steps)
     losses = {name: [trainer.step([batch]).loss for _ in range(steps)] for name, trainer in trainers.items()}
     report.metric("peft_loss_gap", max(abs(a - b) for a, b in zip(losses[OURS], losses[PEFT], strict=True)))

@@ -40,7 +40,7 @@ from llmquiz.llm.data.corpus import documents
 from llmquiz.llm.decode.generate import generate
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
-from llmquiz.llm.train.device import autocast, fused_adamw
+from llmquiz.llm.train.device import autocast, fused_adamw, maybe_compile, note_peak
 from llmquiz.llm.train.distributed import Ranks, launch, whole_weights, wrap
 from llmquiz.llm.train.muon import Muon, parameter_groups
 from llmquiz.llm.train.trainer import Trainer
@@ -105,6 +105,7 @@ def run(params: Params, report: Report) -> None:
     report.metric("first_loss", first)
     report.claim("starts-at-ln-v", measured=first, expected=marks["uniform guess"], tolerance=0.15)
     model = trained(MUON, params.size, params, report)
+    note_peak(params.device, report.note)
     losses = {"this model": loss_on(model, held_out, params)}
     report_marks(marks, losses["this model"], report)
     race_optimizers(model, params, report)
@@ -150,7 +151,8 @@ def train(ranks: Ranks, tell: Callable[..., object], params: Params, name: str, 
     size, tokenizer = SIZES[of_size], read_tokenizer(FOLDER / "tokenizer.json", {})
     asked = of_size == params.size  # a race beside the base model has its own length
     main = name == MUON and asked  # what minutes and checkpoint are meant for
-    model = wrap(start(size.config, params.seed).to(ranks.device).train(), ranks)
+    whole = maybe_compile(start(size.config, params.seed).to(ranks.device).train(), params.compile)
+    model = wrap(whole, ranks)
     clock = Clock(params.steps if asked and params.steps else size.steps, 60 * params.minutes if main else 0.0, ranks)
     trainer = Trainer(
         model,

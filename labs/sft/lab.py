@@ -25,7 +25,7 @@ from llmquiz.llm.base.load import base_model
 from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.base.tokenizer import Tokenizer
 from llmquiz.llm.model.decoder import Decoder
-from llmquiz.llm.train.device import fused_adamw
+from llmquiz.llm.train.device import fused_adamw, maybe_compile, note_peak
 from llmquiz.llm.train.distributed import Ranks, launch, whole_weights, wrap
 from llmquiz.llm.train.loss import IGNORED
 from llmquiz.llm.train.schedule import warmup_cosine
@@ -84,6 +84,7 @@ def run(params: Params, report: Report) -> None:
     tuned = launch(
         train_arms, params, processes=params.processes, device=params.device, tell=partial(report.point, "loss")
     )
+    note_peak(params.device, report.note)
     after: dict[str, Exam] = {}
     for name, weights in reversed(tuned.items()):  # so that the right one stays in the model
         model.load_state_dict(weights, strict=False)
@@ -117,9 +118,9 @@ def train_arms(ranks: Ranks, tell: Callable[..., object], params: Params) -> dic
     schedule = partial(warmup_cosine, warmup=WARMUP, total=params.steps, peak=LEARNING_RATE)
     for name, labelling in ARMS.items():
         language = base_model(params.model, device=ranks.device)
-        model = wrap(language.model.train(), ranks, shard=params.shard)
+        model = wrap(maybe_compile(language.model.train(), params.compile), ranks, shard=params.shard)
         optimizer = fused_adamw(model.parameters(), lr=LEARNING_RATE, device=ranks.device)
-        trainer = Trainer(model, optimizer, loss_fn=sft_loss, schedule=schedule)
+        trainer = Trainer(model, optimizer, loss_fn=sft_loss, schedule=schedule, precision=params.precision)
         rng = Random(params.seed)
         for step in range(1, params.steps + 1):
             rows = encode(draw(rng, params.batch, params.words), language.tokenizer)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from llmquiz.lab.catalog import Catalog  # noqa: E402
+from llmquiz.lab.events import Outcome  # noqa: E402
+from llmquiz.lab.runner import run_blocking  # noqa: E402
 from llmquiz.llm.base.load import base_model  # noqa: E402
 from llmquiz.llm.errors import AdapterError, ModelError  # noqa: E402
-from llmquiz.llm.tune.lora import LoRAConfig, add_lora  # noqa: E402
+from llmquiz.llm.tune.lora import LoRAConfig, adapter_parameters, add_lora  # noqa: E402
+from llmquiz.llm.tune.saving import save_adapter  # noqa: E402
 
 from .peers import without_peers  # noqa: E402
-from .running import Results, run_here  # noqa: E402
+from .running import LABS, Results, run_here  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
@@ -74,6 +79,74 @@ def test_a_rank_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     save_checkpoint(random_decoder(ModelConfig(2048, 8, 1, 1, 1, 8, 8, tie_embeddings=True), seed=0), tmp_path)
     with pytest.raises(AdapterError, match="rank 16 exceeds a layer of 8 by 8"):
         run_here("lora", {"TEACHER_STEPS": 1}, steps=2, model=str(tmp_path))
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> tuple[Path, Any]:
+    """A file of an adapter whose B is not zero, and the model that it was made on."""
+    model = base_model().model
+    add_lora(model, LoRAConfig(2, 4.0, ("q_proj", "v_proj")))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in adapter_parameters(model):
+            weight.normal_(std=0.05, generator=generator)
+    save_adapter(model, tmp_path)
+    return tmp_path, model
+
+
+def test_an_adapter_that_is_given_is_examined(adapter: tuple[Path, Any]) -> None:
+    folder, model = adapter
+    with without_peers():
+        results = run_here("lora", {"RANKS": (1,), "TEACHER_STEPS": 1}, steps=2, rank=1, adapter=str(folder))
+    first = results.tables[0]
+    layer = model.layers[1].self_attn.v_proj
+    update = layer.updates()["default"]
+    weight, added = (x.detach().norm().item() for x in (layer.base.weight, 2.0 * update.B @ update.A))
+
+    assert len(first.rows) == 2 * len(model.layers)
+    (row,) = [row[1:] for row in first.rows if row[0] == "layers.1.self_attn.v_proj"]
+    assert row == pytest.approx((weight, added, added / weight), rel=1e-4)
+    assert f"{sum(p.numel() for p in adapter_parameters(model))} parameters" in results.notes[0]
+    merged = [claim for claim in results.tested if claim.name == "one-model"]
+    assert len(merged) == 2
+    assert all(0 < claim.measured < 1e-4 for claim in merged)
+
+
+def test_an_adapter_of_another_model_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    from llmquiz.llm.model.config import ModelConfig
+    from llmquiz.llm.model.decoder import random_decoder
+
+    other = random_decoder(ModelConfig(2048, 16, 1, 1, 1, 16, 16, tie_embeddings=True), seed=0)
+    add_lora(other, LoRAConfig(2, 4.0))
+    save_adapter(other, tmp_path)
+    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors: lacks"):
+        run_here("lora", adapter=str(tmp_path))
+
+
+@pytest.mark.slow
+def test_an_adapter_that_is_cut_short_ends_the_run_in_a_line(adapter: tuple[Path, Any]) -> None:
+    folder, _ = adapter
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    lab, events = Catalog([(LABS, True)]).find("lora"), []
+    ended = run_blocking(lab, {"adapter": str(folder)}, events.append, device="cpu")
+
+    assert ended.outcome is Outcome.FAILED
+    assert "adapter_model.safetensors: not a whole safetensors file" in ended.error
+    assert "\n" not in ended.error
+    results = Results(events)
+    assert not results.points
+    assert not results.tables
+
+
+def test_a_narrow_format_trains_what_the_wide_one_does(results: Results) -> None:
+    with without_peers():
+        narrow = run_here("lora", {"RANKS": (1,), "TEACHER_STEPS": 200}, steps=2, rank=1, precision="fp16")
+    losses = [[point.y for point in found.points if point.series == "r=1"] for found in (results, narrow)]
+
+    assert narrow.broken <= LEARNED
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
 @pytest.mark.slow

@@ -44,6 +44,14 @@ def test_its_numbers_agree_with_each_other() -> None:
         assert padding == pytest.approx(metrics["padding" if name == "padded" else "padding_packed"])
 
 
+def test_a_narrow_format_changes_the_losses_a_little() -> None:
+    wide, *narrow = ([p.y for p in small(precision=name).points] for name in ("fp32", "bf16", "fp16"))
+
+    for losses in narrow:
+        assert losses != wide
+        assert losses == pytest.approx(wide, rel=0.05)
+
+
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds() -> None:
     one, two = small(), small(processes=2, shard=True)

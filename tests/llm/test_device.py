@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,6 +18,8 @@ from llmquiz.llm.model.decoder import random_decoder  # noqa: E402
 from llmquiz.llm.train.device import (  # noqa: E402
     autocast,
     fused_adamw,
+    maybe_compile,
+    note_peak,
     peak_memory,
     saved_activation_bytes,
 )
@@ -54,6 +60,36 @@ def test_fused_adamw_steps_as_torchs_plain_one() -> None:
 
     assert ours.defaults["fused"]
     torch.testing.assert_close(weights[0], weights[1])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within torch's compiler
+def test_compiling_keeps_the_names_and_the_outputs() -> None:
+    model, tokens = random_decoder(CONFIG, seed=0), torch.randint(32, (2, 8))
+    names, eager = list(model.state_dict()), model(tokens)
+    assert maybe_compile(model, False) is model
+    torch.testing.assert_close(model(tokens), eager, rtol=0, atol=0)
+
+    assert maybe_compile(model, True) is model
+    assert list(model.state_dict()) == names
+    traced = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    torch.testing.assert_close(model(tokens), eager, rtol=1e-5, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > traced
+    torch.testing.assert_close(copy.deepcopy(model)(tokens), eager, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_run_is_refused_in_a_line() -> None:
+    """In a process of its own: torch remembers which compiler it found."""
+    script = (
+        "import torch; from llmquiz.llm.train.device import maybe_compile; maybe_compile(torch.nn.Linear(1, 1), True)"
+    )
+    environment = {**os.environ, "CXX": "/no/such/compiler"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+    last = ended.stderr.strip().splitlines()[-1]
+    assert "TrainingError: compile: no kernel can be built for cpu" in last
+    assert last.endswith("install a C++ compiler, on CUDA also Triton, or leave compile off")
 
 
 def test_saved_bytes_are_those_of_the_formula() -> None:
@@ -114,3 +150,8 @@ def test_the_same_on_cuda() -> None:
         x = x + 1
 
     assert 8 * 2**20 <= peak.bytes <= 9 * 2**20
+    notes: list[str] = []
+    note_peak("cuda", notes.append)
+    note_peak("cpu", notes.append)
+    assert len(notes) == 1
+    assert notes[0].endswith("GiB")

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -61,8 +62,29 @@ def fused_adamw(
 
 
 def maybe_compile(model: nn.Module, on: bool) -> nn.Module:
-    """`torch.compile(model)` if `on`. The first step then takes tens of seconds, so it pays on long runs on a GPU."""
-    return torch.compile(model) if on else model  # type: ignore[return-value]
+    """`model` itself, compiled in place if `on`: `torch.compile(model)` would put `_orig_mod.` before every name that
+    is saved. A copy of a compiled model is not compiled. The first steps take a minute or more: it pays on long runs.
+
+    Raises:
+        TrainingError: if no kernel can be built here.
+    """
+    if on:
+        _check_compiler(next(model.parameters()).device.type)
+        model.compile()
+    return model
+
+
+@cache
+def _check_compiler(device: str) -> None:
+    """Compile one kernel: what is missing is better found here than in the middle of the first step."""
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TrainingError(
+            f"compile: no kernel can be built for {device} ({reason}); install a C++ compiler, on CUDA also Triton, or "
+            "leave compile off"
+        ) from error
 
 
 @dataclass
@@ -88,6 +110,12 @@ def peak_memory(device: torch.device | str) -> Iterator[Peak]:
     else:
         with _LiveStorages(peak):
             yield peak
+
+
+def note_peak(device: torch.device | str, note: Callable[[str], object]) -> None:
+    """Tell `note` what CUDA's allocator held at most since this process began; other devices do not count it."""
+    if torch.device(device).type == "cuda":
+        note(f"peak memory on the GPU: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
 
 
 class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
