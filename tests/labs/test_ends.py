@@ -102,11 +102,15 @@ def checkpoint(folder: Path, **config: Any) -> Path:
     return folder
 
 
-TAKES_A_MODEL = [lab.name for lab in Catalog([(LABS, True)]).labs() if "model" in lab.manifest.params]
+TAKES_WEIGHTS = [
+    lab.name
+    for lab in Catalog([(LABS, True)]).labs()
+    if "model" in lab.manifest.params and "torch" in lab.manifest.needs
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TAKES_A_MODEL)
+@pytest.mark.parametrize("name", TAKES_WEIGHTS)
 def test_a_model_too_large_is_refused_before_it_is_loaded(name: str, tmp_path: Path) -> None:
     state = RunState()
     lab = Catalog([(LABS, True)]).find(name)
