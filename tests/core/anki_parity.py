@@ -51,7 +51,7 @@ class Tally:
     answers: int = 0
     intervals: int = 0
     off_by_a_day: int = 0
-    off_below_ten_years: int = 0
+    farthest_from_half: float = 0.0
     wrong: int = 0
     states: int = 0
     memories: int = 0
@@ -186,13 +186,24 @@ def from_ours(outcome: Outcome) -> Next:
     )
 
 
-def compare(tally: Tally, ours: Next, anki: Next, where: str) -> None:
+def from_half(scheduler: Scheduler, schedule: Schedule, at: float) -> float:
+    """How near to a half day, relative to its length, the nearest interval before rounding lies.
+
+    Of all ratings, for a rating's interval is at least a day above the one below it.
+    """
+    elapsed = 0 if schedule.last_review is None else CALENDAR.day(at) - CALENDAR.day(schedule.last_review)
+    ideals = map(scheduler.model.interval, scheduler.model.after(schedule.memory, max(elapsed, 0)).values())
+    return min(abs(ideal % 1 - 0.5) / ideal for ideal in ideals)
+
+
+def compare(tally: Tally, ours: Next, anki: Next, half: float, where: str) -> None:
     tally.intervals += 1
     if (ours.days, ours.seconds) != (anki.days, anki.seconds):
         near = ours.days is not None and anki.days is not None and abs(ours.days - anki.days) == 1
         tally.off_by_a_day += near
-        tally.off_below_ten_years += near and anki.days < 3650
         tally.wrong += not near
+        if near:
+            tally.farthest_from_half = max(tally.farthest_from_half, half)
         tally.note(f"{where}: interval {ours.days}d {ours.seconds}s, Anki {anki.days}d {anki.seconds}s")
     if (ours.state, ours.steps_left, ours.lapses, ours.leech) != (anki.state, anki.steps_left, anki.lapses, anki.leech):
         tally.states += 1
@@ -245,11 +256,12 @@ def one_answer(
     outcomes = scheduler.next(schedule, at, seed=card.id)
     states = card.states()
     until_rollover = int(card.collection.sched.day_cutoff) - int(now)
+    half = from_half(scheduler, schedule, at)
     for rating, outcome in outcomes.items():
         anki = from_anki(getattr(states, rating.name.lower()), schedule.lapses, until_rollover)
         where = f"{scheduler.options.desired_retention} {scheduler.options.learning_steps}"
         where += f" {scheduler.options.relearning_steps} {schedule} at {at} {rating.name}"
-        compare(tally, from_ours(outcome), anki, where)
+        compare(tally, from_ours(outcome), anki, half, where)
     rating = chance.choices(RATINGS, WEIGHTS)[0]
     card.answer(states, rating)
     tally.answers += 1
