@@ -141,3 +141,21 @@ def test_shared_heads_equal_repeated_heads() -> None:
     full.load_state_dict(weights)
 
     torch.testing.assert_close(grouped(tokens(12)), full(tokens(12)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["growing", "static"])
+@torch.inference_mode()
+def test_rows_are_reordered_and_tokens_taken_back(kind: str) -> None:
+    config = shape()
+    model, text = random_decoder(config, seed=0), tokens(10, batch=3)
+    cache = make(kind, config, batch=3)
+    model(text, cache)
+    rows = torch.tensor([2, 0, 2])
+    cache.reorder(rows)
+    cache.truncate(7)
+    following = tokens(2, batch=3, seed=1)
+
+    expected = model(torch.cat((text[rows, :7], following), dim=1))[:, -2:]
+    assert torch.allclose(model(following, cache), expected, atol=1e-5)
+    with pytest.raises(ModelError, match="cannot go back to 10 tokens, it holds 9"):
+        cache.truncate(10)

@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from llmquiz.llm.cache.growing import GrowingCache  # noqa: E402
 from llmquiz.llm.cache.static import StaticCache  # noqa: E402
 from llmquiz.llm.decode.generate import generate  # noqa: E402
 from llmquiz.llm.errors import ModelError  # noqa: E402
@@ -126,7 +127,7 @@ def test_a_config_json_is_read_with_its_familys_habits() -> None:
     [
         ({"model_type": "gpt2"}, "'gpt2' is not one of llama"),
         ({"hidden_act": "gelu"}, "'gelu' is not 'silu'"),
-        ({"use_sliding_window": True, "sliding_window": 128}, "sliding-window"),
+        ({"use_sliding_window": True, "sliding_window": 128, "max_window_layers": 1}, "are mixed"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' is not one of"),
         ({"num_key_value_heads": 3}, "cannot share 3"),
     ],
@@ -160,3 +161,21 @@ def test_a_token_reads_every_weight_but_an_embedding_apart(tied: bool) -> None:
     embedding = config.vocab_size * config.hidden_size
     others = config.num_parameters() - embedding * (1 if tied else 2)
     assert random_decoder(config, seed=0).weight_bytes_read() == 4 * (others + embedding)
+
+
+@torch.inference_mode()
+def test_a_sliding_window_is_the_same_with_a_cache() -> None:
+    config = replace(CONFIG, sliding_window=4)
+    model, text = random_decoder(config, seed=0), prompt(12)
+    whole = model(text)
+
+    cache = GrowingCache(config)
+    stepped = torch.cat([model(part, cache) for part in text.split([3, 6, 1, 1, 1], dim=1)], dim=1)
+    assert torch.allclose(stepped, whole, atol=1e-5)
+
+    other = text.clone()
+    other[0, 0] = (other[0, 0] + 1) % config.vocab_size
+    changed = (model(other) - whole).abs().amax(-1)[0]
+    reach = config.num_layers * (4 - 1)  # a layer passes a token on by window - 1 positions
+    assert (changed[: reach + 1] > 0).all()
+    assert (changed[reach + 1 :] == 0).all()

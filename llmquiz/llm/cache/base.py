@@ -3,6 +3,9 @@
 Each layer hands in the keys and values of the new tokens and gets back all that it may attend, past and new, in order.
 A cache has a batch axis, refuses what does not fit rather than drop it, and counts its bytes from its own tensors.
 
+Two things besides are asked of it by searches. Beam search keeps some rows of the batch, some of them twice, and drops
+others; speculative decoding takes back tokens that were guessed wrongly.
+
 Shapes: B batch, T new tokens, S tokens remembered after them, H_kv K/V heads, D head_dim.
 """
 
@@ -11,6 +14,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from torch import Tensor
+
+from llmquiz.llm.errors import ModelError
 
 
 class Cache(ABC):
@@ -38,6 +43,18 @@ class Cache(ABC):
         """
 
     @abstractmethod
+    def reorder(self, rows: Tensor) -> None:  # [B']
+        """Let row i go on as a copy of the present row `rows[i]`; rows that are not named are forgotten."""
+
+    @abstractmethod
+    def truncate(self, length: int) -> None:
+        """Forget all tokens from position `length` on.
+
+        Raises:
+            ModelError: if fewer are remembered, or what would be needed has been dropped.
+        """
+
+    @abstractmethod
     def bytes(self) -> int:
         """Bytes of the keys and values remembered: 2 * L * H_kv * D * length * B * itemsize."""
 
@@ -48,3 +65,7 @@ class Cache(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Forget every token; keep the memory where that makes sense."""
+
+    def _check_truncation(self, length: int) -> None:
+        if not 0 <= length <= self.length:
+            raise ModelError(f"cache: cannot go back to {length} tokens, it holds {self.length}")

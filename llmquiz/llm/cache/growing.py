@@ -31,6 +31,13 @@ class GrowingCache(Cache):
         self._pairs[layer] = (k, v)
         return k, v
 
+    def reorder(self, rows: Tensor) -> None:
+        self._pairs = [pair and (pair[0].index_select(0, rows), pair[1].index_select(0, rows)) for pair in self._pairs]
+
+    def truncate(self, length: int) -> None:
+        self._check_truncation(length)
+        self._pairs = [pair and (pair[0][:, :, :length], pair[1][:, :, :length]) for pair in self._pairs]
+
     def bytes(self) -> int:
         return sum(k.nbytes + v.nbytes for k, v in filter(None, self._pairs))
 

@@ -61,6 +61,13 @@ class StaticCache(Cache):
         self._lengths[layer] = end
         return keys[:, :, :end], values[:, :, :end]
 
+    def reorder(self, rows: Tensor) -> None:
+        self._keys, self._values = self._keys.index_select(1, rows), self._values.index_select(1, rows)
+
+    def truncate(self, length: int) -> None:
+        self._check_truncation(length)
+        self._lengths = [length] * len(self._lengths)
+
     def bytes(self) -> int:
         used = self.length
         return self._keys[:, :, :, :used].nbytes + self._values[:, :, :, :used].nbytes

@@ -27,7 +27,13 @@ from llmquiz.llm.model.positions import rotate
 
 
 def visibility(
-    queries: int, keys: int, *, causal: bool = False, mask: Tensor | None = None, device: torch.device | None = None
+    queries: int,
+    keys: int,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    mask: Tensor | None = None,
+    device: torch.device | None = None,
 ) -> Tensor | None:  # -> [T, S], [B, 1, 1, S] or [B, 1, T, S], True where a query may see a key
     """One mask of causality and of what the caller hides, ready to broadcast over heads; None if all is visible.
 
@@ -35,10 +41,13 @@ def visibility(
     the top left, which is right only for T = S; with a past (S > T) it would hide nearly everything from new tokens.
 
     Args:
+        window: with causality, how many keys up to its own a query may see (a sliding window).
         mask: True for visible: [B, S] hides padding keys, [B, T, S] e.g. other documents of a packed row. It says the
             opposite of torch.nn.MultiheadAttention's `key_padding_mask`, where True hides.
     """
     triangle = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries) if causal else None
+    if triangle is not None and window is not None:
+        triangle = triangle.triu(keys - queries - window + 1)
     if mask is None:
         return triangle
     heads = mask[:, None, None] if mask.dim() == 2 else mask[:, None]
@@ -75,18 +84,24 @@ def scaled_dot_product(
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, window: int | None = None
 ) -> Tensor:  # [B, H, T, D], [B, H_kv, S, D] twice -> [B, H, T, D]
-    """Causal attention of the last T of S tokens to all S, by the fastest kernel that fits.
+    """Causal attention of the last T of S tokens to all S, or to the last `window`, by the fastest kernel that fits.
 
     Args:
         mask: what may be seen besides, True for yes: [B, S] or [B, T, S]. Causality is added here.
+        window: how many tokens, its own among them, a query may see.
     """
     T, S = q.size(2), k.size(2)
+    if window is not None and window >= S:
+        window = None
+    if window is not None and T == 1:
+        k, v, mask = k[:, :, -window:], v[:, :, -window:], None if mask is None else mask[..., -window:]
+        window = None
     if mask is None and T == 1:
         return _attend_one(q, k, v)
-    square = mask is None and T == S
-    visible = None if square else visibility(T, S, causal=True, mask=mask, device=q.device)
+    square = mask is None and window is None and T == S
+    visible = None if square else visibility(T, k.size(2), causal=True, window=window, mask=mask, device=q.device)
     grouped = q.size(1) != k.size(1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=square, enable_gqa=grouped)
 
@@ -109,7 +124,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.layer, self.head_dim = layer, config.head_dim
+        self.layer, self.head_dim, self.window = layer, config.head_dim, config.sliding_window
         queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.hidden_size, queries, bias=config.qkv_bias)
         self.k_proj = nn.Linear(config.hidden_size, keys, bias=config.qkv_bias)
@@ -126,7 +141,7 @@ class Attention(nn.Module):
         v = self._heads(self.v_proj(x))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
-        attended: Tensor = self.o_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+        attended: Tensor = self.o_proj(attend(q, k, v, mask, self.window).transpose(1, 2).flatten(2))
         return attended
 
     def _heads(self, x: Tensor) -> Tensor:  # [B, T, H * D] -> [B, H, T, D]

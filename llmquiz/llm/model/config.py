@@ -37,6 +37,9 @@ class RopeScaling:
 class ModelConfig:
     """The shape of a decoder.
 
+    Attributes:
+        sliding_window: W, so that a token sees itself and the W - 1 before it; None to see all.
+
     Raises:
         ModelError: if the heads cannot be grouped, or `head_dim` is odd (RoPE turns pairs).
     """
@@ -57,6 +60,7 @@ class ModelConfig:
     output_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    sliding_window: int | None = None
     eos_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -119,6 +123,7 @@ class ModelConfig:
             output_bias=family != "qwen2" and attention_bias,
             mlp_bias=bool(fields.get("mlp_bias", False)),
             qk_norm=family == "qwen3",
+            sliding_window=_sliding_window(fields),
             eos_token_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
         )
 
@@ -143,9 +148,24 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
         raise ModelError(
             f"config: activation {fields['hidden_act']!r} is not 'silu', the gate of SwiGLU; choose another model"
         )
-    windowed = fields.get("use_sliding_window", family == "mistral") and fields.get("sliding_window")
-    if windowed or "sliding_attention" in (fields.get("layer_types") or ()):
-        raise ModelError("config: sliding-window attention is not supported; choose a model with full attention")
+
+
+def _sliding_window(fields: Mapping[str, Any]) -> int | None:
+    """Mistral has one in every layer; Qwen names one that `use_sliding_window` turns on from some layer up.
+
+    Raises:
+        ModelError: if some layers have one and others have none.
+    """
+    first = fields.get("max_window_layers", 0) if fields["model_type"] != "mistral" else 0
+    kinds = fields.get("layer_types") or [
+        "sliding_attention" if layer >= first else "full_attention" for layer in range(fields["num_hidden_layers"])
+    ]
+    if not fields.get("use_sliding_window", fields["model_type"] == "mistral") or "sliding_attention" not in kinds:
+        return None
+    if "full_attention" in kinds:
+        raise ModelError("config: layers of full and of sliding-window attention are mixed; choose a model of one kind")
+    window: int | None = fields.get("sliding_window")
+    return window
 
 
 def _rope_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:
