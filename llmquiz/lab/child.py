@@ -82,13 +82,13 @@ def prepare(job: Job, emit: Callable[[Event], None]) -> tuple[Callable[[Params, 
 
 
 def load_run(script: Path, name: str) -> Callable[[Params, Report], object]:
-    """The `run` of a lab's script.
+    """The `run` of a lab's script, which may import modules beside it (``from .bandit import ...``).
 
     Raises:
         LabError: if the script has none.
     """
     module_name = f"llmquiz_lab_{name.replace('-', '_')}"
-    spec = importlib.util.spec_from_file_location(module_name, script)
+    spec = importlib.util.spec_from_file_location(module_name, script, submodule_search_locations=[str(script.parent)])
     if spec is None or spec.loader is None:
         raise LabError(f"{script}: cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)

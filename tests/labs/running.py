@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from llmquiz.lab.catalog import Catalog
@@ -34,12 +35,25 @@ class Results:
         return {claim.name for claim in self.tested if not claim.held}
 
 
+def load_script(name: str) -> ModuleType:
+    """The lab's script, loaded afresh with the modules beside it."""
+    package = f"llmquiz_lab_{name.replace('-', '_')}"
+    for key in [key for key in sys.modules if key.startswith(f"{package}.")]:
+        del sys.modules[key]
+    return sys.modules[load_run(LABS / name / "lab.py", name).__module__]
+
+
 def run_here(name: str, constants: Mapping[str, object] | None = None, *, seed: int = 0, **values: Any) -> Results:
-    """The lab in this process, with other `constants` of its script."""
+    """The lab in this process, with other `constants` of its script and of the modules beside it."""
     lab = Catalog([(LABS, True)]).find(name)
     events: list[Event] = []
-    run = load_run(LABS / name / "lab.py", name)
-    vars(sys.modules[run.__module__]).update(constants or {})
+    run = load_script(name).run
+    modules = [vars(module) for key, module in sys.modules.items() if f"{key}.".startswith(f"{run.__module__}.")]
+    for constant, value in (constants or {}).items():
+        holding = [module for module in modules if constant in module]
+        assert holding, f"{name} has no {constant}"
+        for module in holding:
+            module[constant] = value
     seed_all(seed)
     params = Params(lab.manifest.resolve(values), device="cpu", seed=seed)
     run(params, Report(events.append, lab.manifest.metrics, lab.manifest.claims))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from llmquiz.lab.child import load_run  # noqa: E402
 from llmquiz.lab.sdk import Params  # noqa: E402
 from llmquiz.llm.base.load import FOLDER  # noqa: E402
 from llmquiz.llm.errors import AdapterError, ModelError  # noqa: E402
 
-from .running import LABS, Results, run_here  # noqa: E402
+from .running import Results, load_script, run_here  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
@@ -28,7 +26,7 @@ BETA = 0.5
 @pytest.fixture(scope="module")
 def lab() -> Any:
     """The lab's module."""
-    return sys.modules[load_run(LABS / "dpo" / "lab.py", "dpo").__module__]
+    return load_script("dpo")
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +75,9 @@ def test_no_policy_beats_the_closed_form_for_its_kl(results: Results) -> None:
         assert point.y <= min(above, default=math.inf) + 1e-4
 
 
-def test_the_table_is_the_probability_of_every_completion(lab: Any, task: Any) -> None:
+def test_the_table_is_the_probability_of_every_completion(task: Any) -> None:
     letters, length = task.size.letters, task.size.length
-    texts = lab.every_text(letters, length + 1)
+    texts = torch.cartesian_prod(*[torch.arange(letters)] * (length + 1))
     with torch.no_grad():
         log_p = task.model(texts).log_softmax(-1)
     one_by_one = sum(log_p[:, n].gather(1, texts[:, n + 1, None]) for n in range(length)).view(letters, -1)

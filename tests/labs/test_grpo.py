@@ -9,13 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from llmquiz.lab.child import load_run  # noqa: E402
-from llmquiz.lab.sdk import LabError, Params  # noqa: E402
+from llmquiz.lab.sdk import LabError, Params, Report  # noqa: E402
 from llmquiz.llm.align.rollout import Rollout  # noqa: E402
 from llmquiz.llm.align.sums import Sums, first_number  # noqa: E402
 from llmquiz.llm.base.load import FOLDER, LanguageModel, base_model  # noqa: E402
+from llmquiz.llm.model.decoder import random_decoder  # noqa: E402
 
-from .running import LABS, run_here  # noqa: E402
+from .running import load_script, run_here  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
@@ -24,17 +24,17 @@ SETTINGS = {"method": "all", "size": "tiny", "group": 4, "beta": 0.02, "learning
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    """The lab's module."""
-    return sys.modules[load_run(LABS / "grpo" / "lab.py", "grpo").__module__]
+def training() -> Any:
+    """The lab's module of that name."""
+    return sys.modules[f"{load_script('grpo').__name__}.training"]
 
 
 @pytest.fixture(scope="module")
-def lab(script: Any) -> Any:
+def lab(training: Any) -> Any:
     """Untrained, so that its rollouts are of every kind."""
-    size = script.SIZES["tiny"]
-    model = script.random_decoder(size.config, 0)
-    return script.Lab(model, size, Params(SETTINGS), *(torch.Generator().manual_seed(seed) for seed in (0, 1)))
+    size = training.SIZES["tiny"]
+    model = random_decoder(size.config, 0)
+    return training.Lab(model, size, Params(SETTINGS), *(torch.Generator().manual_seed(seed) for seed in (0, 1)))
 
 
 def test_its_numbers_agree_with_each_other() -> None:
@@ -73,39 +73,39 @@ def test_one_method_alone() -> None:
     assert len(results.points) == 2
 
 
-def test_only_sorted_digits_with_an_end_after_them_are_right(script: Any, lab: Any) -> None:
-    end, separator = script.END, script.SEPARATOR
+def test_only_sorted_digits_with_an_end_after_them_are_right(training: Any, lab: Any) -> None:
+    end, separator = training.END, training.SEPARATOR
     prompt = [7, 2, separator]
     completions = [[2, 7, end, end], [7, 2, end, end], [2, 7, 7, end], [2, 7, 7, 7], [2, end, end, end]]
     lengths = torch.tensor([3, 3, 4, 4, 2])
     mask = torch.arange(4) < lengths[:, None]
     tokens = torch.tensor([prompt + completion for completion in completions])
-    one_each = script.Lab(lab.reference, lab.size, Params({**SETTINGS, "group": 1}), lab.generator, lab.sampler)
+    one_each = training.Lab(lab.reference, lab.size, Params({**SETTINGS, "group": 1}), lab.generator, lab.sampler)
 
     assert one_each.rewards(Rollout(tokens, mask, torch.zeros(5, 4))).flatten().tolist() == [1, 0, 0, 0, 0]
 
 
-def test_completions_that_all_ended_at_once_are_wrong(script: Any, lab: Any) -> None:
-    tokens = torch.tensor([[7, 2, script.SEPARATOR, script.END]] * 4)
+def test_completions_that_all_ended_at_once_are_wrong(training: Any, lab: Any) -> None:
+    tokens = torch.tensor([[7, 2, training.SEPARATOR, training.END]] * 4)
     rollout = Rollout(tokens, torch.ones(4, 1, dtype=torch.bool), torch.zeros(4, 1))
 
     assert lab.rewards(rollout).tolist() == [[0, 0, 0, 0]]
 
 
-def test_demonstrations_are_of_three_kinds(script: Any, lab: Any) -> None:
+def test_demonstrations_are_of_three_kinds(training: Any, lab: Any) -> None:
     demonstrations = lab.demonstrations(300)
     prompt, answer = demonstrations[:, :2], demonstrations[:, 3:5]
     kinds = (answer == prompt.sort(1).values).all(1), (answer == prompt.sort(1, descending=True).values).all(1)
 
-    assert (demonstrations[:, 5] == script.END).all()
+    assert (demonstrations[:, 5] == training.END).all()
     assert (kinds[0] | kinds[1]).all()  # a copy of two digits is one of them
     assert 0.4 < float(kinds[0].float().mean()) < 0.6
 
 
-def test_dapo_keeps_the_groups_that_differ(lab: Any, script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dapo_keeps_the_groups_that_differ(lab: Any, training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a checker that an untrained model satisfies now and then."""
-    monkeypatch.setattr(script.Lab, "rewards", lambda self, made: (made.completions[:, 0] < 2).float().view(-1, 4))
-    rollout, rewards, mean = script.collect(lab, lab.reference, "dapo")
+    monkeypatch.setattr(training.Lab, "rewards", lambda self, made: (made.completions[:, 0] < 2).float().view(-1, 4))
+    rollout, rewards, mean = training.collect(lab, lab.reference, "dapo")
 
     assert 0 < len(rewards) <= lab.size.prompts
     assert len(rollout.tokens) == rewards.numel()
@@ -114,19 +114,20 @@ def test_dapo_keeps_the_groups_that_differ(lab: Any, script: Any, monkeypatch: p
     torch.testing.assert_close(lab.rewards(rollout), rewards)
 
 
-def test_a_step_in_which_no_group_differs_is_left_out(script: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script.Lab, "rewards", lambda self, rollout: torch.zeros(len(rollout.tokens) // 4, 4))
-    policy, spent = script.train(lab, "dapo", script.Report(lambda event: None))
+def test_a_step_in_which_no_group_differs_is_left_out(training: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.Lab, "rewards", lambda self, rollout: torch.zeros(len(rollout.tokens) // 4, 4))
+    policy, spent = training.train(lab, "dapo", Report(lambda event: None))
 
     assert spent.clipped == 0
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), lab.reference.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("beta", [0.05, 0.2, 2.0])
-def test_the_optimum_with_kl_in_the_loss_is_a_policy(script: Any, beta: float) -> None:
+def test_the_optimum_with_kl_in_the_loss_is_a_policy(training: Any, beta: float) -> None:
+    bandit = sys.modules[training.__name__.replace("training", "bandit")]
     generator = torch.Generator().manual_seed(1)
     reference, rewards = torch.randn(9, generator=generator).log_softmax(0), torch.rand(9, generator=generator)
-    optimum = script.loss_optimum(reference, rewards, beta)
+    optimum = bandit.loss_optimum(reference, rewards, beta)
 
     assert float(optimum.exp().sum()) == pytest.approx(1.0, abs=1e-3)
     assert float((optimum.exp() * rewards).sum()) > float((reference.exp() * rewards).sum())

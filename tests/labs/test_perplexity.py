@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import pytest
@@ -11,10 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from llmquiz.lab.child import load_run  # noqa: E402
 from llmquiz.lab.sdk import LabError  # noqa: E402
 
-from .running import LABS, Results, run_here  # noqa: E402
+from .running import Results, load_script, run_here  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
@@ -75,7 +73,7 @@ def test_a_model_that_is_not_there_is_one_line() -> None:
 
 
 def test_the_bigram_model_is_a_distribution_with_the_texts_frequencies() -> None:
-    lab = sys.modules[load_run(LABS / "perplexity" / "lab.py", "perplexity").__module__]
+    lab = load_script("perplexity")
     tokens = torch.tensor([0, 1, 0, 1, 0, 2, 0, 1])
     probabilities = lab.Bigram(tokens, 4)(torch.tensor([[0, 3]])).exp()[0]
 
