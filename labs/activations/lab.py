@@ -27,6 +27,8 @@ from llmquiz.llm.model.feed_forward import Activation, equal_width, feed_forward
 from llmquiz.llm.train.device import fused_adamw
 from llmquiz.llm.train.schedule import warmup_cosine
 
+from .guest import invite_guest, report_guest
+
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "gelu", "swiglu")
 VOCABULARY, LENGTH, NOISE = 16, 24, 0.2
 HELD_OUT = 256  # texts
@@ -46,6 +48,7 @@ SIZES = {"tiny": Size(24, 1, 8, 30, 5e-3), "small": Size(48, 2, 16, 300, 5e-3), 
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    guest = invite_guest(params)
     count_parameters(params, report)
     look_at_curves(report)
     texts = Texts(params)
@@ -71,6 +74,8 @@ def run(params: Params, report: Report) -> None:
     )
     columns = ("activation", "width", "nats a token", "share above zero", "share never above zero")
     report.table("at equal parameters, on texts not trained on", columns, rows)
+    if guest:
+        report_guest(guest, report)
 
 
 def shape(size: Size, activation: Activation) -> ModelConfig:

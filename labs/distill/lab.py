@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,10 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmquiz.lab.sdk import Params, Report, growth_exponent
+from llmquiz.llm.base.guest import corpus_rows
 from llmquiz.llm.base.load import LanguageModel, base_model
 from llmquiz.llm.base.memory import check_fits, estimate
-from llmquiz.llm.base.tokenizer import Tokenizer
-from llmquiz.llm.data.corpus import documents
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
 from llmquiz.llm.train.device import fused_adamw
@@ -256,8 +254,8 @@ def vocabulary(guest: LanguageModel, device: str) -> int:
 def report_guest(guest: LanguageModel, school: School, params: Params, report: Report) -> None:
     """Twins that learn the same text from the model's distributions, or from what came next."""
     size = school.size
-    text = windows(guest.tokenizer, params.seed, params.sequences, size.length)
-    unseen = windows(guest.tokenizer, params.seed + 10_000, EXAM_SEQUENCES, size.length).to(params.device)
+    text = corpus_rows(guest.tokenizer, params.sequences, size.length, params.seed)
+    unseen = corpus_rows(guest.tokenizer, EXAM_SEQUENCES, size.length, params.seed + 10_000).to(params.device)
     soft = partial(mixed_labels, teacher=guest.model, temperature=params.temperature, soft=1.0)
     config = two_layers(vocabulary(guest, params.device), size.student_width, size.length)
     rows = [(f"{guest.name}, the teacher", *compare_on_text(guest.model, guest.model, unseen, size.batch))]
@@ -268,12 +266,6 @@ def report_guest(guest: LanguageModel, school: School, params: Params, report: R
         rows.append((name, *compare_on_text(student.eval(), guest.model, unseen, size.batch)))
     columns = ("learned from", "KL from the teacher (nats)", "loss on unseen text (nats)")
     report.table(f"students of {guest.name}, {size.student_steps} steps on text", columns, rows)
-
-
-def windows(tokenizer: Tokenizer, seed: int, num_sequences: int, length: int) -> Tensor:  # [N, L + 1]
-    """The corpus in the teacher's own tokens, cut into sequences."""
-    stream = (token for document in documents(seed) for token in tokenizer.encode(document.text, special=True))
-    return torch.tensor(list(islice(stream, num_sequences * (length + 1)))).view(num_sequences, length + 1)
 
 
 @torch.no_grad()

@@ -26,6 +26,8 @@ from llmquiz.llm.model.lstm import LSTM, LSTMCell, LSTMLanguageModel
 from llmquiz.llm.train.device import fused_adamw
 from llmquiz.llm.train.schedule import warmup_cosine
 
+from .guest import invite_guest, report_guest
+
 VOCABULARY = 16
 HELD_OUT, SAMPLES = 512, 64  # texts of the examination; texts whose gradients are averaged
 RATE = 1e-2
@@ -47,10 +49,13 @@ def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
     if params.short >= params.long:
         raise LabError(f"--short {params.short} is not shorter than --long {params.long}; choose two distances")
+    guest = invite_guest(params)
     check_against_torch(params, report)
     measure_gradients(params, report)
     count_sequential(params, report)
     recall_all(params, report)
+    if guest:
+        report_guest(guest, report)
 
 
 def make_models(params: Params) -> dict[str, Callable[[], nn.Module]]:

@@ -26,6 +26,8 @@ from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.feed_forward import FeedForward
 from llmquiz.llm.model.moe import Load, MixtureOfExperts, MoEConfig, balancing_loss, load
 
+from .guest import invite_guest, report_guest
+
 SIZES = {"tiny": (16, 16, 128), "small": (32, 32, 512), "base": (512, 1024, 16384)}  # H, an expert's width, N of a step
 TOP_K = 2
 NOTHING, LOSS, BIAS = "nothing", "balancing loss", "selection bias"
@@ -35,6 +37,7 @@ CAPACITY = 1.25
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    guest = invite_guest(params)
     hidden, width, _ = SIZES[params.size]
     config = ModelConfig(1, hidden, 1, 1, 1, hidden, width)
     layer = MixtureOfExperts(config, MoEConfig(params.experts, TOP_K, width, affinity=params.affinity)).to(
@@ -45,6 +48,8 @@ def run(params: Params, report: Report) -> None:
     layers, held_out = train_all(layer, params, report)
     limit_capacity(layers, held_out, report)
     compare_with_transformers(layer, params, report)
+    if guest:
+        report_guest(guest, report)
 
 
 class SummedMixture(MixtureOfExperts):

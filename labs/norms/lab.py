@@ -29,6 +29,8 @@ from llmquiz.llm.model.norms import LayerNorm, RMSNorm
 from llmquiz.llm.train.device import fused_adamw
 from llmquiz.llm.train.schedule import constant
 
+from .guest import invite_guest, report_guest
+
 VOCABULARY, LENGTH, BATCH, TEXTS = 32, 16, 8, 512
 DEPTHS, INITS = (2, 4, 8, 16, 32), 4  # stacks whose gradients are measured, and seeds that are averaged
 PLACEMENTS: tuple[Placement, ...] = ("pre", "post", "deep")
@@ -51,10 +53,13 @@ SIZES = {"tiny": Size(2, 16, 24, 6e-3), "small": Size(6, 32, 160, 6e-3), "base":
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    guest = invite_guest(params)
     measure_gradients(params, report)
     chain = Chain(params)
     train_all(chain, params, report)
     compare_norms(params, report)
+    if guest:
+        report_guest(guest, report)
 
 
 def make_model(size: Size, placement: Placement, norm: Any, params: Params, seed: int) -> TransformerLM:

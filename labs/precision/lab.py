@@ -31,6 +31,8 @@ from llmquiz.llm.train.precision import (
     running_sum,
 )
 
+from .guest import invite_guest, report_guest
+
 SIZES = {
     "tiny": ModelConfig(32, 32, 1, 2, 2, 16, 88),
     "small": ModelConfig(64, 64, 2, 4, 4, 16, 172),
@@ -52,6 +54,7 @@ WHOLE, NARROW, STOCHASTIC, MASTER, AUTOCAST = (
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    guest = invite_guest(params)
     limits = {name: probe(FORMATS[name].dtype) for name in COMPARED}
     sums = add_many_times()
     lost = {name: lost_gradients(FORMATS[name].dtype, params.device, 1.0) for name in COMPARED}
@@ -65,6 +68,8 @@ def run(params: Params, report: Report) -> None:
     columns = ("format", "largest", "smallest", "counts to", "10^4 x 0.01", "compensated", "gradients lost", "at 2^16")
     report.table("what the bits allow", columns, rows)
     train_all(params, report)
+    if guest:
+        report_guest(guest, COMPARED, params, report)
 
 
 def probe(dtype: torch.dtype) -> tuple[float, float, float]:

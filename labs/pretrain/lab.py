@@ -45,6 +45,8 @@ from llmquiz.llm.train.distributed import Ranks, launch, whole_weights, wrap
 from llmquiz.llm.train.muon import Muon, parameter_groups
 from llmquiz.llm.train.trainer import Trainer
 
+from .guest import invite_guest, report_guest
+
 MUON, ADAMW = "muon", "adamw"
 
 
@@ -99,6 +101,7 @@ def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
     size, tokenizer = SIZES[params.size], read_tokenizer(FOLDER / "tokenizer.json", {})
     check_request(params, size)
+    guest = invite_guest(params)
     held_out = packed_batch(documents(HELD_OUT + params.seed), tokenizer, WINDOWS, size.length)
     marks = count_marks(held_out, tokenizer, params.seed)
     first = loss_on(start(size.config, params.seed).to(params.device), held_out, params)
@@ -115,6 +118,8 @@ def run(params: Params, report: Report) -> None:
     report_samples({"this model": model, "shipped model": shipped}, tokenizer, report)
     if params.size == "base":
         report_exam(model, tokenizer, params, report)
+    if guest:
+        report_guest(guest, report)
     if params.folder:
         save_model(model, FOLDER / "tokenizer.json", Path(params.folder).expanduser())
 

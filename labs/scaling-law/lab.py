@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmquiz.lab.sdk import Params, Report, growth_exponent
+from llmquiz.llm.base.guest import Guest, invite
 from llmquiz.llm.data.bpe import ByteBPE
 from llmquiz.llm.data.corpus import documents
 from llmquiz.llm.eval.scaling import fit_power_law, plausible_floors
@@ -33,6 +34,7 @@ from llmquiz.llm.train.trainer import Trainer
 SPREAD = 0.5  # standard deviation of the provable language's log-odds: small, so that second order is enough
 RANKS = (1, 2, 4, 8, 16)
 PEAK_RATE = 2e-2  # at width 32; as width^-1/2 elsewhere
+GUEST_LENGTH = 64  # tokens that the user's own model reads
 FAR = 100  # times the largest model: how far out the plausible fits are compared
 
 
@@ -60,10 +62,15 @@ SIZES = {
 def run(params: Params, report: Report) -> None:
     """The provable law, then the measured one."""
     torch.set_num_threads(1)
+    guest = None
+    if params.model:
+        guest = invite(params.model, rows=1, length=GUEST_LENGTH, seed=params.seed, device=params.device)
     size = SIZES[params.size]
     report_provable(size, params, report)
     family = train_family(size, params, report)
     report_family(family, report)
+    if guest:
+        report_guest(guest, report)
 
 
 def report_provable(size: Size, params: Params, report: Report) -> None:
@@ -226,3 +233,21 @@ def report_floors(points: list[tuple[int, float]], report: Report) -> None:
     width = 100 * (fits[-1].floor - fits[0].floor) / loss
     report.metric("floor_width", width)
     report.claim("floor-unknown", measured=width, expected=20, relation="at least")
+
+
+@torch.no_grad()
+def report_guest(guest: Guest, report: Report) -> None:
+    """The user's own model: the FLOPs of a token as counted, beside the rule 2 N, and what the laws say of its size."""
+    tokens = guest.texts[:, :-1]
+    with FlopCounterMode(display=False) as counter:
+        guest.model(tokens)
+    counted, N = counter.get_total_flops() / tokens.numel(), guest.num_parameters()
+    rows = [
+        ("parameters N", N),
+        (f"FLOPs a token, forward, counted over {tokens.numel()} tokens", counted),
+        ("2 N", 2 * N),
+        ("counted / 2 N", counted / (2 * N)),
+        ("tokens at 20 a parameter", 20 * N),
+        ("FLOPs of that training, 6 N D", 6 * N * 20 * N),
+    ]
+    report.table(guest.name, ("what", "how much"), rows)

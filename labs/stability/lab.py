@@ -19,13 +19,14 @@ from functools import partial
 from statistics import fmean
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmquiz.lab.sdk import Params, Report
+from llmquiz.llm.base.guest import Guest, invite
 from llmquiz.llm.data.markov import chain_texts
 from llmquiz.llm.errors import TrainingError
 from llmquiz.llm.model.config import ModelConfig
-from llmquiz.llm.model.decoder import Decoder, random_decoder
+from llmquiz.llm.model.decoder import random_decoder
 from llmquiz.llm.train.device import fused_adamw
 from llmquiz.llm.train.schedule import constant
 from llmquiz.llm.train.trainer import Trainer
@@ -41,6 +42,7 @@ NEITHER, WARM, CLIP, BOTH = "neither", "warm-up", "clipping", "both"
 SGD, ADAM = "sgd", "adam"
 RAISES, FACTOR = 6, 2**0.5  # of SGD's learning rate, until it breaks
 BROKEN = 10.0  # times the first loss
+GUEST_STEPS, GUEST_BATCH, GUEST_LENGTH = 15, 4, 64  # of the user's own model
 DRAWN = 20.0  # nats; higher losses would flatten the rest of the curves
 
 
@@ -68,6 +70,7 @@ class Arm:
 
 def run(params: Params, report: Report) -> None:
     torch.set_num_threads(1)
+    guest = invite_guest(params)
     model = random_decoder(SIZES[params.size], params.seed).to(params.device)
     texts = chain_texts(model.config.vocab_size, params.steps * BATCH, LENGTH).to(params.device)
     bench = Bench(model, torch.split(texts, BATCH), params, report)
@@ -87,6 +90,8 @@ def run(params: Params, report: Report) -> None:
     report.metric("breaking_rate", sgd_rate)
     report_sgd(sgd, params, report)
     report_adam(adam, params, report)
+    if guest:
+        report_guest(guest, params, report)
 
 
 def table_rows(optimizer: str, arms: dict[str, Arm]) -> Iterator[tuple[object, ...]]:
@@ -99,7 +104,7 @@ def table_rows(optimizer: str, arms: dict[str, Arm]) -> Iterator[tuple[object, .
 class Bench:
     """What all runs share: the weights that they start from, and their batches [B, T + 1]."""
 
-    model: Decoder
+    model: nn.Module
     batches: tuple[Tensor, ...]
     params: Params
     report: Report
@@ -132,13 +137,13 @@ def warmup_steps(steps: int) -> int:
     return round(WARMUP * steps)
 
 
-def make_optimizer(model: Decoder, name: str, lr: float, device: str) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, name: str, lr: float, device: str) -> torch.optim.Optimizer:
     if name == SGD:
         return torch.optim.SGD(model.parameters(), lr=lr)
     return fused_adamw(model.parameters(), lr=lr, device=device)
 
 
-def flat(model: Decoder) -> Tensor:
+def flat(model: nn.Module) -> Tensor:
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
@@ -168,3 +173,24 @@ def report_adam(arms: dict[str, Arm], params: Params, report: Report) -> None:
     report.metric("loss", arms[BOTH].final)
     report.metric("gain_of_warmup", cold - warm)
     report.claim("warmup-helps-adam", measured=cold - warm, expected=0.05, relation="at least")
+
+
+def invite_guest(params: Params) -> Guest | None:
+    """The user's model, if one is named; to be called first, for it may be refused."""
+    if not params.model:
+        return None
+    rows = GUEST_STEPS * GUEST_BATCH
+    return invite(params.model, rows=rows, length=GUEST_LENGTH, seed=params.seed, device=params.device, trained=True)
+
+
+def report_guest(guest: Guest, params: Params, report: Report) -> None:
+    """A few steps of the user's model at the same rates: what bounds its first update, and what becomes of it."""
+    bench = Bench(guest.model, torch.split(guest.texts, GUEST_BATCH), params, report)
+    arms = {
+        SGD: {arm: bench.train(SGD, arm, params.sgd_lr) for arm in (NEITHER, CLIP)},
+        ADAM: {arm: bench.train(ADAM, arm, params.adam_lr) for arm in (NEITHER, WARM, CLIP, BOTH)},
+    }
+    rows = [row for optimizer, found in arms.items() for row in table_rows(optimizer, found)]
+    columns = ("optimizer", "arm", "first update", "per weight (rms)", "highest loss", "last loss")
+    rates = f"sgd at {params.sgd_lr:g}, adam at {params.adam_lr:g}"
+    report.table(f"{guest.name}, {GUEST_STEPS} steps: {rates}", columns, rows)
