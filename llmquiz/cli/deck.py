@@ -70,6 +70,27 @@ def list_decks(as_json: AsJson = False) -> None:
     typer.echo(f"your decks: {locations.user_decks()}", err=True)
 
 
+@app.command("coverage")
+def show_coverage(
+    lang: Annotated[str | None, typer.Option("--lang", help="en or zh; default: as in the settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which topics of the syllabus have an open card and an atomic one, and which lack them."""
+    from llmquiz import settings
+    from llmquiz.cli.coverage import print_coverage
+    from llmquiz.core.card import Lang
+    from llmquiz.deck import topics
+    from llmquiz.deck.coverage import coverage
+    from llmquiz.deck.library import Library
+
+    chosen = lang or settings.load().language
+    if chosen not in ("both", *Lang):
+        raise UsageError(f"language '{chosen}' is not one of en, zh")
+    syllabus = topics.load()
+    found = coverage(syllabus, (card for deck in Library().decks() for card in deck.cards))
+    print_coverage(syllabus, found, Lang.EN if chosen == "both" else Lang(chosen), as_json=as_json)
+
+
 @app.command("new")
 def new(name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")]) -> None:
     """Start a deck of your own: a file in English, one in Chinese, with a first card to change."""

@@ -76,7 +76,7 @@ def lint(
     """
     context = Context(
         labs=labs,
-        topics=frozenset(topics.load() if known_topics is None else known_topics),
+        topics=frozenset(topics.load().topics if known_topics is None else known_topics),
         today=today or date.today(),
         card_ids=frozenset(card.id for deck in (*decks, *others) for card in deck.cards),
     )

@@ -55,9 +55,13 @@ def test_every_deletion_hides_something_in_both_languages(card: Card) -> None:
 
 
 def test_the_syllabus_has_a_name_for_every_topic() -> None:
-    known = topics.load()
-    assert len(known) == 169
+    syllabus = topics.load()
+    known = syllabus.topics
+    assert sum(not topic.beyond for topic in known.values()) == 169
     assert {card.topic for card in CARDS} <= known.keys()
+    assert {topic.area for topic in known.values()} == syllabus.areas.keys()
     for lang in Lang:
-        assert all(names[lang].strip() for names in known.values())
-        assert not [name for name, times in Counter(names[lang] for names in known.values()).items() if times > 1]
+        for names in (syllabus.areas.values(), [topic.names for topic in known.values()]):
+            times = Counter(name[lang] for name in names)
+            assert all(name.strip() for name in times)
+            assert set(times.values()) == {1}
