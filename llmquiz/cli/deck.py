@@ -11,7 +11,7 @@ import typer
 from llmquiz.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from llmquiz.core.card import Deck
+    from llmquiz.core.card import Deck, Lang
     from llmquiz.deck.finding import Finding
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check, list and write decks.")
@@ -76,19 +76,35 @@ def show_coverage(
     as_json: AsJson = False,
 ) -> None:
     """Show which topics of the syllabus have an open card and an atomic one, and which lack them."""
-    from llmquiz import settings
     from llmquiz.cli.coverage import print_coverage
-    from llmquiz.core.card import Lang
     from llmquiz.deck import topics
     from llmquiz.deck.coverage import coverage
     from llmquiz.deck.library import Library
 
-    chosen = lang or settings.load().language
-    if chosen not in ("both", *Lang):
-        raise UsageError(f"language '{chosen}' is not one of en, zh")
     syllabus = topics.load()
     found = coverage(syllabus, (card for deck in Library().decks() for card in deck.cards))
-    print_coverage(syllabus, found, Lang.EN if chosen == "both" else Lang(chosen), as_json=as_json)
+    print_coverage(syllabus, found, _language(lang), as_json=as_json)
+
+
+@app.command("chains")
+def show_chains(
+    name: Annotated[str | None, typer.Argument(help="One chain, with its traps; default: all.")] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="en or zh; default: as in the settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how interviewers chain topics, what they ask of each, and how many cards there are."""
+    from collections import Counter
+
+    from llmquiz.cli.chains import print_chains
+    from llmquiz.deck import chains, topics
+    from llmquiz.deck.library import Library
+
+    known = chains.load()
+    if name is not None and name not in known:
+        raise UsageError(f"no chain '{name}'; there are {', '.join(known)}")
+    counts = Counter(card.topic for deck in Library().decks() for card in deck.cards)
+    chosen = known if name is None else {name: known[name]}
+    print_chains(chosen, topics.load(), counts, _language(lang), as_json=as_json)
 
 
 @app.command("new")
@@ -127,6 +143,17 @@ def show(
     width = min(shutil.get_terminal_size().columns, 100)
     shown = [it for it in Lang if chosen in ("both", it) and it in card.texts] or [next(iter(card.texts))]
     typer.echo("\n\n".join(plain.card(card, it, width) for it in shown))
+
+
+def _language(asked: str | None) -> Lang:
+    """The language of a report."""
+    from llmquiz import settings
+    from llmquiz.core.card import Lang
+
+    chosen = asked or settings.load().language
+    if chosen not in ("both", *Lang):
+        raise UsageError(f"language '{chosen}' is not one of en, zh")
+    return Lang.EN if chosen == "both" else Lang(chosen)
 
 
 def _lines(findings: list[Finding]) -> str:
