@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llmquiz import __version__
-from llmquiz.cli import deck, export, lab, search, stats, study
+from llmquiz.cli import backup, deck, doctor, export, lab, search, stats, study
 from llmquiz.core.errors import ExitCode, LlmquizError
 
 app = typer.Typer(
@@ -22,6 +22,9 @@ app = typer.Typer(
 app.command("study")(study.study)
 app.command("stats")(stats.stats)
 app.command("search")(search.search)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("doctor")(doctor.doctor)
 app.add_typer(lab.app, name="lab")
 app.add_typer(deck.app, name="deck")
 app.add_typer(export.app, name="export")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 from llmquiz.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmquiz.deck.library import Library
     from llmquiz.store import Store
     from llmquiz.tui.services import Services
@@ -53,7 +56,35 @@ def opened(lang: str | None = None, new_per_day: int | None = None) -> Iterator[
         for note in _sync(store, library, time.time()):
             print(f"llmquiz: note: {note}", file=sys.stderr)
         gc.freeze()  # what the start has made stays; the collector need not walk it while a learner waits
-        yield Services(store, chosen, options, Calendar(chosen.rollover_hour))
+        with daily_backup(store.path):
+            yield Services(store, chosen, options, Calendar(chosen.rollover_hour))
+
+
+@contextmanager
+def daily_backup(path: Path) -> Iterator[None]:
+    """Copy the database beside the session, once a day; the session's end waits for the copy, and tells what failed."""
+    from llmquiz.core.errors import StoreError
+    from llmquiz.store import Store, backup
+
+    failures: list[StoreError] = []
+
+    def copy() -> None:
+        try:
+            with Store.open(path, read_only=True) as store:
+                store.backup()
+        except StoreError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=copy, name="daily backup")
+    if backup.due(path):
+        thread.start()
+    try:
+        yield
+    finally:
+        if thread.ident is not None:
+            thread.join()
+        for failure in failures:
+            print(f"llmquiz: note: {failure}", file=sys.stderr)
 
 
 def _sync(store: Store, library: Library, now: float) -> list[str]:

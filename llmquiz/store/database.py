@@ -70,7 +70,7 @@ def _rescue(path: Path) -> str:
     newest = backup.newest(path)
     if newest is None:
         return "there is no backup; move the file away to start anew, it is left as it is"
-    return f"move it away and copy the newest backup {newest} to its place; it is left as it is"
+    return f"`llmquiz restore` brings back the newest backup, {newest}; it is left as it is"
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:

@@ -88,7 +88,7 @@ def test_a_damaged_file_is_named_with_the_newest_backup_and_kept(path: Path, con
     with pytest.raises(StoreError) as error:
         Store.open(path)
     assert str(path) in message(error)
-    assert f"copy the newest backup {newest} to its place" in message(error)
+    assert f"`llmquiz restore` brings back the newest backup, {newest}" in message(error)
     assert path.read_bytes() == content
 
 
@@ -182,7 +182,8 @@ def test_an_exception_inside_a_transaction_takes_everything_back(store: Store) -
 
 
 def test_backups_are_whole_and_the_oldest_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup, "KEPT", 3)
+    for name, count in {"NEWEST": 3, "DAYS": 0, "WEEKS": 0, "MONTHS": 0}.items():
+        monkeypatch.setattr(backup, name, count)
     with Store.open(path) as store:
         store.sync([make_deck(make_card("a"))], now=NOON)
         made = [store.backup(now=NOON + number * 60) for number in range(5)]

@@ -23,7 +23,7 @@ def pick_device(wanted: str = "auto") -> str:
         raise LabError(f"device '{wanted}' is not one of {', '.join(DEVICES)}")
     if wanted == "cpu":
         return "cpu"
-    present = _present()
+    present = present_devices()
     if wanted == "auto":
         return present[0]
     if wanted not in present:
@@ -63,7 +63,8 @@ def memory_available(device: str = "cpu") -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _present() -> list[str]:
+def present_devices() -> list[str]:
+    """The devices that torch offers here, fastest first; the CPU is always there."""
     if "torch" not in sys.modules and find_spec("torch") is None:
         return ["cpu"]
     import torch
