@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llmquiz import __version__
-from llmquiz.cli import backup, deck, doctor, export, lab, search, stats, study
+from llmquiz.cli import backup, calc, deck, doctor, export, lab, search, stats, study
 from llmquiz.core.errors import ExitCode, LlmquizError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 app.add_typer(lab.app, name="lab")
+app.add_typer(calc.app, name="calc")
 app.add_typer(deck.app, name="deck")
 app.add_typer(export.app, name="export")
 

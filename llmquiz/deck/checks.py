@@ -1,7 +1,13 @@
 """Recomputes the numbers of a card: arithmetic over Python's own syntax tree, with nothing but numbers in it.
 
 A check cannot run anything: only the operators, functions and constants below exist, and every size is bounded before
-it is computed.
+it is computed. Besides Python's own arithmetic there are the laws of the calculators, by position and with the defaults
+of `llmquiz.calc.formulas`: `kv_cache_bytes(layers, kv_heads, head_dim, tokens, bytes=2)`,
+`mla_cache_bytes(layers, rank, rope_dim, tokens, bytes=2)`, `zero_bytes(parameters, gpus, stage)`,
+`lora_parameters(in, out, rank)`, `training_flops(parameters, tokens)`, `forward_flops(parameters, tokens=1)`,
+`attention_flops(layers, heads, head_dim, queries, keys)`, `activation_bytes(layers, hidden, heads, tokens, batch=1)`,
+`pipeline_bubble(stages, micro_batches)`, `ring_all_reduce_bytes(size, gpus)` and
+`roofline_seconds(flops, bytes, peak, bandwidth)`.
 """
 
 from __future__ import annotations
@@ -12,6 +18,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from llmquiz.calc.errors import CalcError
+from llmquiz.calc.formulas import CHECKED
 from llmquiz.core.card import Check
 from llmquiz.deck.quantity import parse_value
 
@@ -38,6 +46,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "round": round,
     "ceil": math.ceil,
     "floor": math.floor,
+    **CHECKED,
 }
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -150,7 +159,10 @@ def _combined(sign: type[ast.operator], left: Number, right: Number, node: ast.e
 def _called(name: str, values: list[Number]) -> Any:
     if name == "round" and len(values) == 2 and abs(values[1]) > 100:
         raise CheckError("round(x, digits) takes at most 100 digits")
-    return FUNCTIONS[name](*values)
+    try:
+        return FUNCTIONS[name](*values)
+    except CalcError as error:
+        raise CheckError(f"{name}: {error}") from error
 
 
 def _source(node: ast.expr) -> str:
