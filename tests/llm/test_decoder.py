@@ -128,7 +128,8 @@ def test_a_config_json_is_read_with_its_familys_habits() -> None:
         ({"model_type": "gpt2"}, "'gpt2' is not one of llama"),
         ({"hidden_act": "gelu"}, "'gelu' is not 'silu'"),
         ({"use_sliding_window": True, "sliding_window": 128, "max_window_layers": 1}, "are mixed"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' is not one of"),
+        ({"rope_scaling": {"type": "longrope", "factor": 4.0}}, "'longrope' is not one of"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' lacks a number"),
         ({"num_key_value_heads": 3}, "cannot share 3"),
     ],
 )

@@ -13,24 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmquiz.llm.errors import ModelError
+from llmquiz.llm.model.rope_scaling import RopeScaling, read_scaling
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-_ROPE_SCALINGS = ("default", "linear", "llama3")
-
-
-@dataclass(frozen=True, slots=True)
-class RopeScaling:
-    """How a model was stretched past the context that it was first trained on.
-
-    `linear` divides every frequency by `factor` (Chen et al. 2023); `llama3` divides the slow ones, keeps the fast ones
-    and blends between (Llama 3.1's release). The last three fields belong to `llama3`.
-    """
-
-    kind: str
-    factor: float
-    low_frequency_factor: float = 1.0
-    high_frequency_factor: float = 4.0
-    original_max_position: int = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +89,7 @@ class ModelConfig:
         _check_supported(fields)
         hidden_size, num_heads = fields["hidden_size"], fields["num_attention_heads"]
         rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+        scaling, max_position = read_scaling(rope, fields.get("max_position_embeddings", 2048))
         attention_bias = bool(fields.get("attention_bias", False))
         eos = fields.get("eos_token_id")
         return cls(
@@ -114,9 +100,9 @@ class ModelConfig:
             num_kv_heads=fields.get("num_key_value_heads") or num_heads,
             head_dim=fields.get("head_dim") or (128 if family == "qwen3" else hidden_size // num_heads),
             intermediate_size=fields["intermediate_size"],
-            max_position=fields.get("max_position_embeddings", 2048),
+            max_position=max_position,
             rope_theta=rope.get("rope_theta", fields.get("rope_theta", 10_000.0)),
-            rope_scaling=_rope_scaling(rope),
+            rope_scaling=scaling,
             norm_eps=fields.get("rms_norm_eps", 1e-6),
             tie_embeddings=bool(fields.get("tie_word_embeddings", False)),
             qkv_bias=family == "qwen2" or attention_bias,
@@ -166,20 +152,3 @@ def _sliding_window(fields: Mapping[str, Any]) -> int | None:
         raise ModelError("config: layers of full and of sliding-window attention are mixed; choose a model of one kind")
     window: int | None = fields.get("sliding_window")
     return window
-
-
-def _rope_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in _ROPE_SCALINGS:
-        raise ModelError(f"config: rope type {kind!r} is not one of {', '.join(_ROPE_SCALINGS)}; choose another model")
-    if kind == "default":
-        return None
-    if kind == "linear":
-        return RopeScaling(kind, rope["factor"])
-    return RopeScaling(
-        kind,
-        rope["factor"],
-        rope["low_freq_factor"],
-        rope["high_freq_factor"],
-        rope["original_max_position_embeddings"],
-    )

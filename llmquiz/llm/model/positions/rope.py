@@ -10,29 +10,21 @@ Shapes: T positions, D head_dim. Feature i is paired with i + D/2, as in Llama's
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from llmquiz.llm.model.config import ModelConfig, RopeScaling
+from llmquiz.llm.model.config import ModelConfig
+from llmquiz.llm.model.positions.stretch import stretch
 
 
-def rope_frequencies(config: ModelConfig) -> Tensor:  # [D/2]
-    """Radians per position of each pair, fast to slow: theta^(-2i/D)."""
+def rope_frequencies(config: ModelConfig, length: int = 0) -> Tensor:  # [D/2]
+    """Radians per position of each pair, fast to slow: theta^(-2i/D), stretched as the config says for a text of
+    `length` tokens."""
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device="cpu") / config.head_dim
     frequencies = 1.0 / config.rope_theta**exponents
-    return frequencies if config.rope_scaling is None else _stretched(frequencies, config.rope_scaling)
-
-
-def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
-    slowed = frequencies / scaling.factor
-    if scaling.kind == "linear":
-        return slowed
-    turns = scaling.original_max_position * frequencies / (2 * math.pi)  # full turns within the first training context
-    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
-    kept = ((turns - low) / (high - low)).clamp(0, 1)
-    return kept * frequencies + (1 - kept) * slowed
+    if config.rope_scaling is None:
+        return frequencies
+    return stretch(frequencies, config.rope_theta, config.rope_scaling, length)
 
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:  # [B, H, T, D] -> [B, H, T, D]
@@ -47,6 +39,7 @@ class RotaryEmbedding(nn.Module):
         super().__init__()
         self.config = config
         self._tables: tuple[Tensor, Tensor] | None = None
+        self._stretched_for = 0  # tokens; stays 0 unless the frequencies depend on the text's length
 
     def forward(
         self, start: int, x: Tensor, positions: Tensor | None = None
@@ -58,6 +51,11 @@ class RotaryEmbedding(nn.Module):
         """
         end = start + x.size(1)
         needed = end if positions is None else max(end, self.config.max_position)
+        scaling = self.config.rope_scaling
+        if scaling is not None and scaling.kind == "dynamic":
+            reach = end if end > scaling.original_max_position else 0
+            if reach != self._stretched_for:
+                self._tables, self._stretched_for = None, reach
         cos, sin = self._tables or self._build(needed, x)
         if cos.size(0) < needed or cos.dtype != x.dtype or cos.device != x.device:
             cos, sin = self._build(needed, x)
@@ -68,8 +66,11 @@ class RotaryEmbedding(nn.Module):
     def _build(self, end: int, x: Tensor) -> tuple[Tensor, Tensor]:
         length = max(256, 1 << (end - 1).bit_length())
         with torch.inference_mode(False):  # tables made while decoding must serve training too
-            angles = torch.outer(torch.arange(length, dtype=torch.float32), rope_frequencies(self.config))  # [T, D/2]
-            cos, sin = angles.cos(), angles.sin()
+            frequencies = rope_frequencies(self.config, self._stretched_for)
+            angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)  # [T, D/2]
+            scaling = self.config.rope_scaling
+            sharper = 1.0 if scaling is None else scaling.attention_factor  # on queries and keys, so twice on scores
+            cos, sin = angles.cos() * sharper, angles.sin() * sharper
             self._tables = (
                 torch.cat((cos, cos), dim=-1).to(x.device, x.dtype),
                 torch.cat((-sin, sin), dim=-1).to(x.device, x.dtype),
