@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from llmquiz.lab.sdk import Params  # noqa: E402
 from llmquiz.llm.base.load import FOLDER  # noqa: E402
-from llmquiz.llm.errors import AdapterError, ModelError  # noqa: E402
+from llmquiz.llm.errors import ModelError  # noqa: E402
 
 from .running import Results, load_script, run_here  # noqa: E402
 
@@ -159,7 +159,7 @@ def save_foreign(folder: Path, config: Any) -> str:
 
 
 @pytest.mark.slow
-def test_a_model_of_another_family_learns_too_if_its_layers_are_linear(tmp_path: Path) -> None:
+def test_a_model_of_another_family_learns_too(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import GPT2Config, GPTNeoXConfig
@@ -168,7 +168,7 @@ def test_a_model_of_another_family_learns_too_if_its_layers_are_linear(tmp_path:
         neox = GPTNeoXConfig(**shape, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
         own = run_here("dpo", size="tiny", steps=6, model=save_foreign(tmp_path / "neox", neox))
         gpt2 = save_foreign(tmp_path / "gpt2", GPT2Config(vocab_size=2048, n_embd=32, n_layer=1, n_head=2))
-        with pytest.raises(AdapterError, match="names no linear layer"):
-            run_here("dpo", size="tiny", steps=1, model=gpt2)
+        ours = run_here("dpo", size="tiny", steps=6, model=gpt2)
 
     check_own_model(own, steps=6)
+    check_own_model(ours, steps=6)

@@ -292,11 +292,11 @@ def test_transformers_tokenizer_gives_the_same_ids() -> None:
 def test_another_architecture_runs_in_transformers(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     ids = base_model().tokenizer
-    config = transformers.GPT2Config(
-        vocab_size=2048, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=ids.token_id("<|bos|>"),
-        eos_token_id=ids.token_id("<|eos|>"),
+    config = transformers.GPTNeoXConfig(
+        vocab_size=2048, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        bos_token_id=ids.token_id("<|bos|>"), eos_token_id=ids.token_id("<|eos|>"),
     )  # fmt: skip
-    peer = transformers.GPT2LMHeadModel(config).eval()
+    peer = transformers.GPTNeoXForCausalLM(config).eval()
     peer.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes((FOLDER / "tokenizer.json").read_bytes())
 

@@ -1,9 +1,10 @@
 """A language model by name: the shipped one, a checkpoint's folder, or a Hugging Face id.
 
 Labs take a model and a tokenizer that belong together, and ask for nothing else: `model(tokens)` gives logits. One of
-the Llama family runs in our own decoder, whose code a reader can follow; any other decoder-only architecture runs in
-transformers behind the same call. What is worth knowing is what happens before loading: the size is read from the
-file's header, so that a model that does not fit is refused in milliseconds and not by the operating system.
+the Llama family or a GPT-2 runs in our own decoders, whose code a reader can follow; any other decoder-only
+architecture runs in transformers behind the same call. What is worth knowing is what happens before loading: the size
+is read from the file's header, so that a model that does not fit is refused in milliseconds and not by the operating
+system.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -23,6 +24,7 @@ from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.base.tokenizer import Tokenizer, read_tokenizer
 from llmquiz.llm.errors import ModelError
 from llmquiz.llm.model.config import FAMILIES
+from llmquiz.llm.model.gpt2 import load_gpt2
 from llmquiz.llm.model.load import find_checkpoint, load_checkpoint
 
 FOLDER = Path(__file__).parent
@@ -34,7 +36,8 @@ class LanguageModel:
     """A model and the tokenizer that it was trained with.
 
     Attributes:
-        model: `model(tokens [B, T]) -> logits [B, T, V]`, in evaluation mode; a `Decoder` if it is of the Llama family.
+        model: `model(tokens [B, T]) -> logits [B, T, V]`, in evaluation mode; a `Decoder` of the Llama family or a
+            `GPT2` where it is one.
         tokenizer: text to ids and back; `token_id("<|eos|>")` ends a text.
         name: what to call it in a table.
     """
@@ -71,6 +74,8 @@ def base_model(
     tokenizer = read_tokenizer(_tokenizer_file(name, folder), config)
     if config.get("model_type") in FAMILIES:
         model: nn.Module = load_checkpoint(folder, dtype=dtype, device=device)
+    elif config.get("model_type") == "gpt2":
+        model = load_gpt2(folder, dtype=dtype, device=device)
     else:
         model = _load_with_transformers(folder, dtype, device)
     return LanguageModel(model, tokenizer, name or NAME)

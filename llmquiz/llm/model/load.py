@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,14 +47,22 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         ModelError: if the file is missing, broken, or of a model outside the Llama family.
     """
+    return ModelConfig.from_transformers(read_fields(folder))
+
+
+def read_fields(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's config.json holds.
+
+    Raises:
+        ModelError: if the file is missing or broken.
+    """
     path = folder / "config.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"{path}: not readable as JSON; --model takes a folder with config.json and safetensors"
         ) from error
-    return ModelConfig.from_transformers(fields)
 
 
 def load_checkpoint(folder: Path, *, dtype: torch.dtype, device: torch.device | str) -> Decoder:
@@ -62,16 +71,23 @@ def load_checkpoint(folder: Path, *, dtype: torch.dtype, device: torch.device | 
     Raises:
         ModelError: if files are missing or do not fit the config, or safetensors is not installed.
     """
+    return build(read_config(folder), read_tensors(folder, dtype=dtype, device=device))
+
+
+def read_tensors(folder: Path, *, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
+    """The weights of a checkpoint's safetensors files, by their names there.
+
+    Raises:
+        ModelError: if there is no such file, or safetensors is not installed.
+    """
     try:
         from safetensors.torch import load_file
     except ImportError as error:
         raise ModelError("safetensors is not installed; install the labs extra") from error
-    config = read_config(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder}: no *.safetensors here; save the model with save_pretrained")
-    tensors = {name: t.to(dtype) for file in files for name, t in load_file(file, device=str(device)).items()}
-    return build(config, tensors)
+    return {name: t.to(dtype) for file in files for name, t in load_file(file, device=str(device)).items()}
 
 
 def build(config: ModelConfig, tensors: dict[str, Tensor]) -> Decoder:
