@@ -48,6 +48,8 @@ def run(params: Params, report: Report) -> None:
         language_model = base_model(params.model, device=params.device)
     except ModelError as error:
         raise LabError(str(error)) from error
+    for note in language_model.notes:
+        report.note(note)
     encode = encoder(language_model.tokenizer, params.device)
     texts = [document.text for document in islice(documents(HELD_OUT_SEED + params.seed), NUM_DOCUMENTS)]
     report_beginning(language_model.tokenizer.vocab_size, params, report)

@@ -65,6 +65,8 @@ def run(params: Params, report: Report) -> None:
         language_model = base_model(params.model, device=params.device)
     except ModelError as error:
         raise LabError(str(error)) from error
+    for note in language_model.notes:
+        report.note(note)
     with torch.inference_mode():
         contexts = read(language_model, params)
         report.note(

@@ -316,3 +316,14 @@ def test_what_is_no_decoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes((FOLDER / "tokenizer.json").read_bytes())
     with pytest.raises(ModelError, match="transformers cannot load it as a decoder"):
         base_model(str(tmp_path))
+
+
+def test_a_token_without_a_row_gets_one(tmp_path: Path) -> None:
+    """2,048 tokens, and a model of 2,000 rows: the last tokens of a text would be out of range."""
+    config = ModelConfig(2000, 32, 1, 2, 2, 16, 48, tie_embeddings=True)
+    save_model(random_decoder(config, 0), FOLDER / "tokenizer.json", tmp_path)
+    language = base_model(str(tmp_path))
+
+    assert language.model(torch.tensor([[2047]])).shape == (1, 1, 2048)
+    assert any("48 rows added" in note for note in language.notes)
+    assert base_model().notes == ()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from llmquiz.llm.base.memory import check_fits, estimate
+from llmquiz.llm.base.reconcile import reconcile
 from llmquiz.llm.base.tokenizer import Tokenizer, read_tokenizer
 from llmquiz.llm.errors import ModelError
 from llmquiz.llm.model.config import FAMILIES
@@ -40,11 +41,13 @@ class LanguageModel:
             `GPT2` where it is one.
         tokenizer: text to ids and back; `token_id("<|eos|>")` ends a text.
         name: what to call it in a table.
+        notes: what did not fit between the two and how it was made to, a sentence each.
     """
 
     model: nn.Module
     tokenizer: Tokenizer
     name: str
+    notes: tuple[str, ...] = ()
 
 
 class TransformersModel(nn.Module):
@@ -64,6 +67,8 @@ def base_model(
 ) -> LanguageModel:
     """The shipped model, or the one that `name` says: a folder or a Hugging Face id.
 
+    A tokenizer with more tokens than a Llama-like model has rows gets the rows that it lacks (`reconcile`).
+
     Raises:
         ModelError: if there is no such model, it does not fit into memory, or its files are damaged.
     """
@@ -73,9 +78,10 @@ def base_model(
     check_fits(estimate(size, itemsize=dtype.itemsize), device, what=f"{name or NAME} ({size / 1e6:.0f}M parameters)")
     tokenizer = read_tokenizer(_tokenizer_file(name, folder), config)
     if config.get("model_type") in FAMILIES:
-        model: nn.Module = load_checkpoint(folder, dtype=dtype, device=device)
-    elif config.get("model_type") == "gpt2":
-        model = load_gpt2(folder, dtype=dtype, device=device)
+        decoder = load_checkpoint(folder, dtype=dtype, device=device)
+        return LanguageModel(decoder, tokenizer, name or NAME, reconcile(decoder, tokenizer).notes)
+    if config.get("model_type") == "gpt2":
+        model: nn.Module = load_gpt2(folder, dtype=dtype, device=device)
     else:
         model = _load_with_transformers(folder, dtype, device)
     return LanguageModel(model, tokenizer, name or NAME)

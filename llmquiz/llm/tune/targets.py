@@ -2,7 +2,7 @@
 every block, and nothing that is not named is touched.
 
 A loop over every `nn.Linear` takes the output head along and misses the layers of a model that calls them otherwise
-(GPT-2's are `Conv1D`). So a name that fits no linear layer is an error here, not a layer less.
+(transformers' GPT-2 has `Conv1D`). So a name that fits no linear layer is an error here, not a layer less.
 """
 
 from __future__ import annotations
