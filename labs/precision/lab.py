@@ -20,11 +20,10 @@ from llmquiz.lab.sdk import Params, Report
 from llmquiz.llm.data.markov import chain_texts
 from llmquiz.llm.model.config import ModelConfig
 from llmquiz.llm.model.decoder import Decoder, random_decoder
+from llmquiz.llm.quant.formats import BF16, FP16, FP32, FloatFormat
 from llmquiz.llm.train.device import autocast
 from llmquiz.llm.train.loss import next_token_loss
 from llmquiz.llm.train.precision import (
-    FORMATS,
-    FloatFormat,
     LossScaler,
     MasterWeights,
     compensated_sum,
@@ -38,7 +37,8 @@ SIZES = {
     "small": ModelConfig(64, 64, 2, 4, 4, 16, 172),
     "base": ModelConfig(512, 512, 8, 8, 8, 64, 1376),
 }
-COMPARED = ("fp32", "bf16", "fp16")
+FORMATS = {form.name: form for form in (FP32, BF16, FP16)}
+COMPARED = tuple(FORMATS)
 ADDEND, COUNT = 0.01, 10_000
 SMALLEST_GRADIENT, LARGEST_GRADIENT, GRADIENTS = 1e-11, 1e-1, 200_000
 USUAL_SCALE, FIRST_SCALE = 2.0**16, 2.0**24  # the second overflows, so that the scaler has something to do
@@ -69,7 +69,7 @@ def run(params: Params, report: Report) -> None:
     report.table("what the bits allow", columns, rows)
     train_all(params, report)
     if guest:
-        report_guest(guest, COMPARED, params, report)
+        report_guest(guest, FORMATS.values(), params, report)
 
 
 def probe(dtype: torch.dtype) -> tuple[float, float, float]:

@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from llmquiz.llm.quant.formats import BF16, E4M3, E5M2, FP16, FP32  # noqa: E402
 from llmquiz.llm.train.precision import (  # noqa: E402
-    FORMATS,
     LossScaler,
     MasterWeights,
     compensated_sum,
@@ -18,6 +18,8 @@ from llmquiz.llm.train.precision import (  # noqa: E402
 )
 
 pytestmark = pytest.mark.labs
+
+FORMATS = {form.name: form for form in (FP32, FP16, BF16, E5M2, E4M3)}
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)

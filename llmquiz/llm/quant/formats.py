@@ -12,6 +12,7 @@ A code is sign, exponent field E, mantissa field f, from high bits to low. Its v
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,7 @@ class FloatFormat:
 
     Attributes:
         exponent, mantissa: bits of each, besides the sign.
+        dtype: torch's; of e2m1, which torch does not cast to, that of its codes.
         top: what the largest codes mean: `ieee`, the largest exponent is inf and NaN; `nan`, only the very last code
             is, as NaN; `finite`, none is.
     """
@@ -32,6 +34,7 @@ class FloatFormat:
     name: str
     exponent: int
     mantissa: int
+    dtype: torch.dtype
     top: Literal["ieee", "nan", "finite"] = "ieee"
 
     @property
@@ -74,13 +77,27 @@ class FloatFormat:
         """From 1 to the next number. Rounding changes a normal number by at most half of it, relatively."""
         return 2.0**-self.mantissa
 
+    @property
+    def counts_to(self) -> int:
+        """Up to here every whole number exists; adding 1 to it changes nothing, for a tie goes to the even mantissa."""
+        return int(2 ** (self.mantissa + 1))
 
-FP32 = FloatFormat("fp32", 8, 23)
-FP16 = FloatFormat("fp16", 5, 10)
-BF16 = FloatFormat("bf16", 8, 7)
-E5M2 = FloatFormat("fp8 e5m2", 5, 2)
-E4M3 = FloatFormat("fp8 e4m3fn", 4, 3, "nan")
-E2M1 = FloatFormat("fp4 e2m1", 2, 1, "finite")
+    def spacing(self, x: Tensor) -> Tensor:
+        """The distance from each |x| to the next number above: 2^(exponent of x - m)."""
+        exponent = torch.frexp(x.float().abs().clamp(min=self.smallest_normal)).exponent - 1
+        return torch.ldexp(torch.ones_like(x, dtype=torch.float32), exponent - self.mantissa)
+
+    def stall(self, addend: float) -> float:
+        """Where a running sum of `addend` stops: the first power of two where half the spacing is no less than it."""
+        return 2.0 ** (math.ceil(math.log2(addend)) + self.mantissa + 1)
+
+
+FP32 = FloatFormat("fp32", 8, 23, torch.float32)
+FP16 = FloatFormat("fp16", 5, 10, torch.float16)
+BF16 = FloatFormat("bf16", 8, 7, torch.bfloat16)
+E5M2 = FloatFormat("fp8 e5m2", 5, 2, torch.float8_e5m2)
+E4M3 = FloatFormat("fp8 e4m3fn", 4, 3, torch.float8_e4m3fn, "nan")
+E2M1 = FloatFormat("fp4 e2m1", 2, 1, torch.uint8, "finite")
 FORMATS = (FP32, FP16, BF16, E5M2, E4M3, E2M1)
 
 

@@ -9,71 +9,10 @@ fp32, or stochastic rounding, keep small updates, and both formats need one of t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class FloatFormat:
-    """A binary floating-point format, as its bits define it.
-
-    Attributes:
-        exponent, mantissa: bits of each, besides the sign.
-        infinite: the largest exponent is kept for inf and nan, as in IEEE 754; else only its last mantissa is nan.
-    """
-
-    dtype: torch.dtype
-    exponent: int
-    mantissa: int
-    infinite: bool = True
-
-    @property
-    def bias(self) -> int:
-        return int(2 ** (self.exponent - 1)) - 1
-
-    @property
-    def maximum(self) -> float:
-        """The largest finite number: (2 - 2^-m) 2^bias."""
-        if self.infinite:
-            return (2 - 2.0**-self.mantissa) * 2.0**self.bias
-        return (2 - 2 * 2.0**-self.mantissa) * 2.0 ** (self.bias + 1)
-
-    @property
-    def smallest_normal(self) -> float:
-        """Below it the mantissa has no leading one, and precision fades bit by bit."""
-        return 2.0 ** (1 - self.bias)
-
-    @property
-    def smallest(self) -> float:
-        """The smallest number above zero, a subnormal; half of it and less is rounded to zero."""
-        return self.smallest_normal * 2.0**-self.mantissa
-
-    @property
-    def counts_to(self) -> int:
-        """Up to here every whole number exists; adding 1 to it changes nothing, for a tie goes to the even mantissa."""
-        return int(2 ** (self.mantissa + 1))
-
-    def spacing(self, x: Tensor) -> Tensor:
-        """The distance from each |x| to the next number above: 2^(exponent of x - m)."""
-        exponent = torch.frexp(x.float().abs().clamp(min=self.smallest_normal)).exponent - 1
-        return torch.ldexp(torch.ones_like(x, dtype=torch.float32), exponent - self.mantissa)
-
-    def stall(self, addend: float) -> float:
-        """Where a running sum of `addend` stops: the first power of two where half the spacing is no less than it."""
-        return 2.0 ** (math.ceil(math.log2(addend)) + self.mantissa + 1)
-
-
-FORMATS = {
-    "fp32": FloatFormat(torch.float32, 8, 23),
-    "bf16": FloatFormat(torch.bfloat16, 8, 7),
-    "fp16": FloatFormat(torch.float16, 5, 10),
-    "fp8 e5m2": FloatFormat(torch.float8_e5m2, 5, 2),
-    "fp8 e4m3": FloatFormat(torch.float8_e4m3fn, 4, 3, infinite=False),
-}
 
 
 def running_sum(values: Iterable[Tensor]) -> Tensor:
