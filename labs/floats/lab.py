@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmquiz.lab.sdk import LabError, Params, Report, interleaved_medians, quiet_clock
+from llmquiz.llm.base.dtype import choose_dtype, detect
 from llmquiz.llm.base.load import LanguageModel, base_model
 from llmquiz.llm.base.memory import check_fits, estimate
 from llmquiz.llm.data.corpus import documents
@@ -273,3 +274,7 @@ def report_operations(params: Params, report: Report) -> None:
     )
     report.metric("fp16_time", rows[0][3])
     report.metric("bf16_time", rows[1][3])
+    choice = choose_dtype(detect(params.device))
+    report.note(
+        f"here a model is best loaded in {str(choice.dtype).removeprefix('torch.')}: {'; '.join(choice.reasons)}"
+    )
