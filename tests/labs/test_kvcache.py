@@ -10,16 +10,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from llmquiz.lab.events import Outcome  # noqa: E402
+from llmquiz.lab.events import Outcome, TableReported  # noqa: E402
 from llmquiz.lab.sdk import LabError  # noqa: E402
 from llmquiz.llm.model import reference  # noqa: E402
 
-from .running import run_here, run_in_child  # noqa: E402
+from .running import Results, run_here, run_in_child  # noqa: E402
 
 pytestmark = pytest.mark.labs
 
 SMALL = {"new_tokens": 32, "size": "tiny"}
-TIMED = "flat-decode"  # the one claim about time: judged by the runs of default size
+TIMED = {"flat-decode", "decode-memory-bound", "prefill-reuses"}  # claims about time: judged by runs of default size
+EXACT = {"same-logits", "bytes-formula", "quadratic-recompute", "quadratic-copies"}
+KINDS = {"ring-bounded", "quantized-bytes", "paged-waste"}
 HEADS_2_DIM_32_LAYERS_4_FP32 = 2 * 4 * 2 * 32 * 4  # bytes a token of the tiny model
 
 
@@ -28,8 +30,8 @@ def test_its_numbers_agree_with_each_other() -> None:
     metrics = results.metrics
 
     assert outcome in (Outcome.OK, Outcome.BROKEN)
-    assert results.broken <= {TIMED}
-    assert set(results.claims) == {"same-logits", "bytes-formula", TIMED, "quadratic-recompute", "quadratic-copies"}
+    assert results.broken <= TIMED
+    assert set(results.claims) == TIMED | EXACT | KINDS
     assert metrics["cache_bytes_per_token"] == HEADS_2_DIM_32_LAYERS_4_FP32
     assert metrics["cache_bytes"] == 32 * HEADS_2_DIM_32_LAYERS_4_FP32
     assert metrics["copied_bytes"] == 32 * 31 // 2 * HEADS_2_DIM_32_LAYERS_4_FP32
@@ -37,16 +39,36 @@ def test_its_numbers_agree_with_each_other() -> None:
     assert metrics["speedup_at_longest"] == pytest.approx(metrics["recompute_latency"] / metrics["decode_latency"])
     assert 0 < metrics["max_logit_error"] < 1e-5
     assert 0 < metrics["bandwidth_fraction"] < 1.5
-    assert metrics["decode_exponent"] == results.claims[TIMED].measured
+    assert metrics["decode_exponent"] == results.claims["flat-decode"].measured
 
 
-def test_every_mode_has_a_curve_and_a_row() -> None:
-    results = run_here("kvcache", **SMALL)
+def test_its_tables_agree_with_its_metrics_and_formulas() -> None:
+    results = run_here("kvcache", new_tokens=48, size="tiny")
+    metrics, rows = results.metrics, {row[0]: row for row in table(results, "caches at").rows}
     modes = ["no cache", "growing", "static", *(["transformers"] if reference.AVAILABLE else [])]
+    assert [row[0] for row in table(results, "48 tokens").rows] == modes
+    for mode in (*modes, "paged", "ring", "int4"):
+        assert [point.x for point in results.points if point.series == mode] == [24, 48]
 
-    assert [row[0] for row in results.tables[0].rows] == modes
-    for mode in modes:
-        assert [point.x for point in results.points if point.series == mode] == [16, 32]
+    assert metrics["ring_bytes"] == 12 * HEADS_2_DIM_32_LAYERS_4_FP32
+    assert rows["ring"][1] == 12
+    assert rows["paged"][2] == rows["static"][2] == rows["growing"][2] == metrics["cache_bytes"] / 2**20
+    assert metrics["int4_ratio"] == 48 * 32 / (32 * (4 + 32 / 32) + 16 * 32)
+    assert 1e-3 < metrics["int4_logit_error"] < 1
+    assert 6 < metrics["paged_waste"] < 9
+    assert metrics["paged_utilization"] == table(results, "512 sequences").rows[1][3]
+
+    decode, *prefills = table(results, "roofline").rows
+    assert metrics["ridge"] == pytest.approx(metrics["matmul_peak"] / metrics["memory_bandwidth"])
+    assert 0.4 < metrics["decode_intensity"] < 0.6  # two FLOPs for four bytes
+    assert [row[0] for row in prefills] == ["prefill 3", "prefill 12", "prefill 48"]
+    assert [row[1] for row in prefills] == sorted(row[1] for row in prefills)
+    assert decode[4] == pytest.approx(metrics["bandwidth_fraction"], rel=0.01)
+    assert metrics["prefill_rate_ratio"] == pytest.approx(prefills[-1][2] / decode[2])
+
+
+def table(results: Results, name: str) -> TableReported:
+    return next(table for table in results.tables if table.name.startswith(name))
 
 
 @pytest.mark.slow
@@ -55,7 +77,7 @@ def test_what_takes_too_long_is_cut_and_said() -> None:
         "kvcache", {"STEPWISE": 64, "GENERATION_SECONDS": 0.01, "RACE_SECONDS": 0.01}, new_tokens=192, size="tiny"
     )
 
-    assert results.broken <= {TIMED}
+    assert results.broken <= TIMED
     assert results.metrics["cache_bytes"] == 192 * HEADS_2_DIM_32_LAYERS_4_FP32
     assert any("at every step up to 64 tokens" in note for note in results.notes)
     assert any("192 tokens would take too long here" in note for note in results.notes)
@@ -79,9 +101,9 @@ def test_without_transformers_the_rest_is_measured(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reference, "AVAILABLE", False)
     results = run_here("kvcache", **SMALL)
 
-    assert results.broken <= {TIMED}
+    assert results.broken <= TIMED
     assert "speedup_over_transformers" not in results.metrics
-    assert [row[0] for row in results.tables[0].rows] == ["no cache", "growing", "static"]
+    assert [row[0] for row in results.tables[-1].rows] == ["no cache", "growing", "static"]
     assert "transformers is not installed; it was left out of the comparison" in results.notes
 
 
@@ -101,7 +123,7 @@ def test_a_checkpoint_of_the_user_is_measured(tmp_path: Path) -> None:
     transformers.Qwen3ForCausalLM(config).save_pretrained(tmp_path)
     results = run_here("kvcache", new_tokens=20, model=str(tmp_path))
 
-    assert results.broken <= {TIMED}
+    assert results.broken <= TIMED
     assert results.metrics["cache_bytes_per_token"] == 2 * 2 * 2 * 32 * 4
     with pytest.raises(LabError, match="has 300 positions; use no more --new-tokens"):
         run_here("kvcache", new_tokens=301, model=str(tmp_path))

@@ -3,6 +3,10 @@
 Each layer hands in the keys and values of the new tokens and gets back all that it may attend, past and new, in order.
 A cache has a batch axis, refuses what does not fit rather than drop it, and counts its bytes from its own tensors.
 
+Which one: `growing` where nothing is known, `static` where the longest text is, `ring` for a model with a sliding
+window, `paged` where sequences come, go and share, `quantized` where memory is what runs out. All but the last give the
+logits of recomputing.
+
 Two things besides are asked of it by searches. Beam search keeps some rows of the batch, some of them twice, and drops
 others; speculative decoding takes back tokens that were guessed wrongly.
 
@@ -56,7 +60,8 @@ class Cache(ABC):
 
     @abstractmethod
     def bytes(self) -> int:
-        """Bytes of the keys and values remembered: 2 * L * H_kv * D * length * B * itemsize."""
+        """Bytes of the keys and values remembered: 2 * L * H_kv * D * length * B * itemsize, where each token is kept,
+        once, as it came."""
 
     @abstractmethod
     def reserved_bytes(self) -> int:
