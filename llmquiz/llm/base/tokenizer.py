@@ -58,6 +58,10 @@ class HubTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         return str(self._backend.decode(list(ids), skip_special_tokens=False))
 
+    def to_json(self) -> str:
+        """What its tokenizer.json says."""
+        return str(self._backend.to_str())
+
     def token_id(self, special: str) -> int:
         """The id of a token by its spelling, or of a role such as `<|eos|>`.
 

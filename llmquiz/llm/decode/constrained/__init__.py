@@ -1,0 +1,1 @@
+"""Decoding that can only produce what a regular expression or a JSON schema allows."""
