@@ -98,20 +98,20 @@ def attend(
     if window is not None and T == 1:
         k, v, mask = k[:, :, -window:], v[:, :, -window:], None if mask is None else mask[..., -window:]
         window = None
-    if mask is None and T == 1:
-        return _attend_one(q, k, v)
+    if T == 1:
+        return _attend_one(q, k, v, None if mask is None else visibility(1, k.size(2), mask=mask))
     square = mask is None and window is None and T == S
     visible = None if square else visibility(T, k.size(2), causal=True, window=window, mask=mask, device=q.device)
     grouped = q.size(1) != k.size(1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=square, enable_gqa=grouped)
 
 
-def _attend_one(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """One new token sees everything, so the G query heads of a group become G rows of one query: K and V are not
-    repeated."""
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+    """One new token has nothing after it to hide, so the G query heads of a group become G rows of one query: K and V
+    are not repeated."""
     B, H, _, D = q.shape
     grouped = q.view(B, k.size(1), H // k.size(1), D)
-    return F.scaled_dot_product_attention(grouped, k, v).view(B, H, 1, D)
+    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=visible).view(B, H, 1, D)
 
 
 class Attention(nn.Module):

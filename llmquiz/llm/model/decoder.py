@@ -21,6 +21,18 @@ from llmquiz.llm.model.norms import RMSNorm
 from llmquiz.llm.model.positions import RotaryEmbedding
 
 
+def check_positions(config: ModelConfig, past: int, new: int) -> None:
+    """Refuse more tokens than the model has positions.
+
+    Raises:
+        ModelError: if they do not fit.
+    """
+    if past + new > config.max_position:
+        raise ModelError(
+            f"decoder: {past} + {new} tokens exceed the model's {config.max_position} positions; shorten the text"
+        )
+
+
 class DecoderLayer(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
@@ -112,11 +124,7 @@ class Decoder(nn.Module):
             ModelError: as `forward`.
         """
         past = 0 if cache is None else cache.length
-        if past + embeddings.size(1) > self.config.max_position:
-            raise ModelError(
-                f"decoder: {past} + {embeddings.size(1)} tokens exceed the model's {self.config.max_position} "
-                "positions; shorten the text"
-            )
+        check_positions(self.config, past, embeddings.size(1))
         x, rotation = embeddings, self.rotary(past, embeddings, positions)
         for layer in self.layers:
             if self.checkpointing and torch.is_grad_enabled():
@@ -147,5 +155,7 @@ def random_decoder(config: ModelConfig, seed: int) -> Decoder:
     """A decoder with seeded random weights, in fp32 on the CPU, so that a seed gives the same model on every device."""
     with torch.device("meta"):  # skips nn.Linear's own initialisation
         model = Decoder(config)
-    model.to_empty(device="cpu").tie_weights()
+    # `to_empty` would do, and import sympy for it, which takes a second
+    model.load_state_dict({name: torch.empty(each.shape) for name, each in model.state_dict().items()}, assign=True)
+    model.tie_weights()
     return init_weights(model, seed).eval()
