@@ -18,7 +18,9 @@ pytestmark = pytest.mark.labs
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return run_here("int8", {"CALIBRATION": 2, "BITS": (4, 6, 8), "TURNS": 1}, texts=2, width=64, outlier=32.0, feature=500.0)
+    return run_here(
+        "int8", {"CALIBRATION": 2, "BITS": (4, 6, 8), "TURNS": 1}, texts=2, width=64, outlier=32.0, feature=500.0
+    )
 
 
 def test_its_numbers_agree_with_each_other(results: Results) -> None:
