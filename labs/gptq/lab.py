@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from llmquiz.lab.sdk import LabError, Params, Report
 from llmquiz.llm.base.load import LanguageModel, base_model
 from llmquiz.llm.base.memory import check_fits, estimate
-from llmquiz.llm.base.tokenizer import Tokenizer
+from llmquiz.llm.data.batches import packed_rows
 from llmquiz.llm.data.corpus import documents
-from llmquiz.llm.errors import ModelError
 from llmquiz.llm.quant import awq, gptq, rtn
 from llmquiz.llm.quant.awq import AWQ, Scaled
 from llmquiz.llm.quant.gptq import GPTQ, hessian_of, output_error
@@ -60,10 +59,10 @@ class Bench:
     def __init__(self, language: LanguageModel, params: Params, report: Report) -> None:
         self.model, self.report, device = language.model, report, params.device
         count = params.tokens // WINDOW
-        texts = windows(language.tokenizer, CALIBRATION_SEED + params.seed, count, WINDOW)
+        texts = packed_rows(documents(CALIBRATION_SEED + params.seed), language.tokenizer, count, WINDOW)
         self.text = texts[:, :-1].to(device)
         self.noise = torch.randint(language.tokenizer.vocab_size, self.text.shape, device=device)
-        unseen = windows(language.tokenizer, HELD_OUT_SEED + params.seed, UNSEEN, WINDOW).to(device)
+        unseen = packed_rows(documents(HELD_OUT_SEED + params.seed), language.tokenizer, UNSEEN, WINDOW).to(device)
         self.exam = unseen[:, :-1], unseen[:, 1:]
         self.hessians = first_hessians(self.model, self.text)
         self.loss = self.loss_of(self.model)
@@ -93,21 +92,6 @@ class Bench:
         layer = self.model.get_submodule(path)
         assert isinstance(layer, nn.Linear)
         return layer.weight.detach().float()
-
-
-def windows(tokenizer: Tokenizer, seed: int, count: int, length: int) -> Tensor:  # [count, length + 1]
-    """Windows that each begin where a text begins."""
-    try:
-        begin, end = tokenizer.token_id("<|bos|>"), tokenizer.token_id("<|eos|>")
-    except ModelError as error:
-        raise LabError(f"the texts cannot be marked off: {error}; use a model whose tokenizer has <|bos|>") from error
-    texts, filled = documents(seed), []
-    for _ in range(count):
-        window: list[int] = []
-        while len(window) <= length:
-            window += (begin, *tokenizer.encode(next(texts).text, special=True), end)
-        filled.append(window[: length + 1])
-    return torch.tensor(filled)
 
 
 def first_hessians(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from llmquiz.lab.sdk import LabError, Params, Report, interleaved_medians, quiet_clock
 from llmquiz.llm.base.load import LanguageModel, base_model
 from llmquiz.llm.base.memory import check_fits, estimate
-from llmquiz.llm.base.tokenizer import Tokenizer
+from llmquiz.llm.data.batches import packed_rows
 from llmquiz.llm.data.corpus import documents
-from llmquiz.llm.errors import ModelError
 from llmquiz.llm.quant import prune
 from llmquiz.llm.quant.gptq import hessian_of, output_error
 from llmquiz.llm.quant.layerwise import visit_layers
@@ -62,10 +61,12 @@ class Bench:
 
     def __init__(self, language: LanguageModel, params: Params) -> None:
         self.model, self.device, tokenizer = language.model, params.device, language.tokenizer
-        texts = windows(tokenizer, CALIBRATION_SEED + params.seed, params.tokens // WINDOW)
+        texts = packed_rows(documents(CALIBRATION_SEED + params.seed), tokenizer, params.tokens // WINDOW, WINDOW)
         self.text = texts[:, :-1].to(self.device)
-        self.lessons = windows(tokenizer, TRAINING_SEED + params.seed, BATCH * params.steps).to(self.device)
-        unseen = windows(tokenizer, HELD_OUT_SEED + params.seed, UNSEEN).to(self.device)
+        self.lessons = packed_rows(documents(TRAINING_SEED + params.seed), tokenizer, BATCH * params.steps, WINDOW).to(
+            self.device
+        )
+        unseen = packed_rows(documents(HELD_OUT_SEED + params.seed), tokenizer, UNSEEN, WINDOW).to(self.device)
         self.exam = unseen[:, :-1], unseen[:, 1:]
         self.loss = self.loss_of(self.model)
 
@@ -86,21 +87,6 @@ class Bench:
         copied = copy.deepcopy(self.model)
         prune.wanda_masks_(copied, self.text, choose)
         return copied
-
-
-def windows(tokenizer: Tokenizer, seed: int, count: int) -> Tensor:  # [count, WINDOW + 1]
-    """Windows that each begin where a text begins."""
-    try:
-        begin, end = tokenizer.token_id("<|bos|>"), tokenizer.token_id("<|eos|>")
-    except ModelError as error:
-        raise LabError(f"the texts cannot be marked off: {error}; use a model whose tokenizer has <|bos|>") from error
-    texts, filled = documents(seed), []
-    for _ in range(count):
-        window: list[int] = []
-        while len(window) <= WINDOW:
-            window += (begin, *tokenizer.encode(next(texts).text, special=True), end)
-        filled.append(window[: WINDOW + 1])
-    return torch.tensor(filled)
 
 
 def report_knee(bench: Bench, report: Report) -> None:

@@ -57,6 +57,16 @@ def packed_batch(
     return Batch(tokens[:, :-1], tokens[:, 1:], weights[:, 1:])
 
 
+def packed_rows(documents: Iterator[Document], tokenizer: Encoder, size: int, length: int) -> Tensor:  # [B, T + 1]
+    """The same windows, each with the token that follows it, for whoever weighs all tokens alike.
+
+    Raises:
+        ModelError: if the documents end too early, or the tokenizer has no token that begins or ends a text.
+    """
+    batch = packed_batch(documents, tokenizer, size, length)
+    return torch.cat((batch.inputs, batch.targets[:, -1:]), dim=1)
+
+
 def _fill_window(
     documents: Iterator[Document], tokenizer: Encoder, length: int, answer_weight: int
 ) -> list[tuple[int, int]]:
