@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("new", "learning", "due")
 STYLES = {"new": "$primary", "learning": "$warning", "due": "$success"}
-CELL, NARROW_CELL = 10, 7
+CELLS = {"new": 8, "learning": 10, "due": 8}
+NARROW_CELL = 7
 WIDE = 66  # columns from which the bars are shown
-BAR = 14
+BAR = 12
 POINTER = 2
 
 
@@ -59,17 +60,16 @@ class DeckList(OptionList):
     def head(self, width: int) -> Content:
         """The names of the columns, above the rows."""
         app = cast("LlmquizApp", self.app)
-        cell = self._cell(width)
-        names = [app.say(f"column_{name}" if width >= WIDE else f"short_{name}") for name in COLUMNS]
-        cells = Content("").join(_right(muted(name), cell) for name in names)
+        names = {name: app.say(f"column_{name}" if width >= WIDE else f"short_{name}") for name in COLUMNS}
+        cells = Content("").join(_right(muted(said), self._cell(name, width)) for name, said in names.items())
         if width >= WIDE:
             learned = muted(app.say("column_memory"))
             cells += Content("   ") + learned.pad_right(max(0, BAR + 5 - learned.cell_length))
         return cells.pad_left(max(0, width - cells.cell_length))
 
     @staticmethod
-    def _cell(width: int) -> int:
-        return CELL if width >= WIDE else NARROW_CELL
+    def _cell(name: str, width: int) -> int:
+        return CELLS[name] if width >= WIDE else NARROW_CELL
 
     def _redraw(self, rows: Sequence[int]) -> None:
         for index in rows:
@@ -80,7 +80,7 @@ class DeckList(OptionList):
         app = cast("LlmquizApp", self.app)
         deck, width = self._decks[index], self.scrollable_content_region.width or 76
         title = deck.titles.get(app.lang) or next(iter(deck.titles.values()), deck.id)
-        cells = Content("").join(_count(name, getattr(deck, name), self._cell(width)) for name in COLUMNS)
+        cells = Content("").join(_count(name, getattr(deck, name), self._cell(name, width)) for name in COLUMNS)
         if width >= WIDE:
             share = self._learned.get(deck.id, 0.0)
             percent = f"{share:.0%}".rjust(5)
