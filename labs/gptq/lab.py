@@ -169,5 +169,6 @@ def report_grid(bench: Bench, report: Report) -> None:
     weight, grid = bench.weight(next(iter(bench.hessians))), Grid(4)
     scale, zero = (constant[:, 0] for constant in grid.fit(weight))
     theirs = torch.fake_quantize_per_channel_affine(weight, scale, zero.int(), 0, 0, grid.top)
-    difference = (quantize(weight, grid).dequantize() - theirs).abs().max() / weight.abs().max()
-    report.claim("torchs-grid", measured=difference, expected=0.0, tolerance=1e-5)
+    unlike = (quantize(weight, grid).dequantize() - theirs).abs() > 1e-5 * weight.abs().max()
+    # torch multiplies by 1 / scale where we divide, so a number half way between two codes may go to either
+    report.claim("torchs-grid", measured=unlike.float().mean(), expected=0.0, tolerance=1e-3)

@@ -296,7 +296,7 @@ def report_losses(losses: dict[str, float], tokenizer: Tokenizer, params: Params
     rows = [(name, losses[name], math.exp(losses[name]), bits[name]) for name in losses]
     report.table("on held-out text", ("model", "nats/token", "perplexity", "bits/byte"), rows)
     for point in json.loads((FOLDER / "training.json").read_text(encoding="utf-8")):
-        report.point("loss", x=point["step"], y=point["val"], series="shipped model, as recorded")
+        report.point("loss", x=point["step"], y=point["loss"], series="shipped model, as recorded")
 
 
 def report_samples(models: dict[str, nn.Module], tokenizer: Tokenizer, report: Report) -> None:
