@@ -67,6 +67,7 @@ def test_one_divergence_three_reductions(results: Results) -> None:
     assert ratios == pytest.approx([1.0, 1 / 6, 16.0], rel=1e-4)  # 6 symbols, 16 tokens a sequence
 
 
+@pytest.mark.slow
 def test_a_model_of_the_user_teaches_two_more_and_changes_nothing_else(results: Results, tmp_path: Path) -> None:
     config = ModelConfig(2112, 32, 1, 2, 1, 16, 64, max_position=32)  # more logits than the tokenizer has ids
     save_model(random_decoder(config, seed=1), load.FOLDER / "tokenizer.json", tmp_path, dtype=torch.float32)

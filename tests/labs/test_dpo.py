@@ -136,6 +136,7 @@ def check_own_model(results: Results, steps: int) -> None:
         assert curve[0].y == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_user_learns_from_pairs_in_words(results: Results) -> None:
     own = run_here("dpo", size="tiny", steps=6, model=str(FOLDER))
 

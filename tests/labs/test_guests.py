@@ -41,6 +41,7 @@ def test_precision_narrows_it() -> None:
     assert bf16["nats a token"] == pytest.approx(fp32["nats a token"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_norms_looks_at_each_layer() -> None:
     rows = table_of_guest("norms")
 

@@ -25,6 +25,7 @@ KINDS = {"ring-bounded", "quantized-bytes", "paged-waste"}
 HEADS_2_DIM_32_LAYERS_4_FP32 = 2 * 4 * 2 * 32 * 4  # bytes a token of the tiny model
 
 
+@pytest.mark.slow
 def test_its_numbers_agree_with_each_other() -> None:
     outcome, results = run_in_child("kvcache", **SMALL)
     metrics = results.metrics

@@ -139,6 +139,7 @@ def test_an_adapter_that_is_cut_short_ends_the_run_in_a_line(adapter: tuple[Path
     assert not results.tables
 
 
+@pytest.mark.slow
 def test_a_narrow_format_trains_what_the_wide_one_does(results: Results) -> None:
     with without_peers():
         narrow = run_here("lora", {"RANKS": (1,), "TEACHER_STEPS": 200}, steps=2, rank=1, precision="fp16")

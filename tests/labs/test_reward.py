@@ -51,6 +51,7 @@ def test_pooling_by_counting_from_the_row_end_breaks_a_claim(monkeypatch: pytest
     assert "padding-invariant" in results.broken
 
 
+@pytest.mark.slow
 def test_a_backbone_of_the_user_learns_from_pairs_in_words() -> None:
     results = run_here("reward", {"TEST_PAIRS": 200, "OWN_STEPS": 9}, size="tiny", model=str(load.FOLDER))
     table = results.tables[-1]

@@ -44,6 +44,7 @@ def test_its_numbers_agree_with_each_other() -> None:
         assert padding == pytest.approx(metrics["padding" if name == "padded" else "padding_packed"])
 
 
+@pytest.mark.slow
 def test_a_narrow_format_changes_the_losses_a_little() -> None:
     wide, *narrow = ([p.y for p in small(precision=name).points] for name in ("fp32", "bf16", "fp16"))
 
