@@ -61,12 +61,13 @@ def key_points_rating(ticked: int, total: int) -> Rating:
 
 
 def guess(text: str) -> float:
-    """The number that a learner typed for a predict card: above zero, ``3e9`` and ``1,000`` too.
+    """The number that a learner typed for a predict card: above zero, ``3e9``, ``1,000`` and ``30%`` (0.3) too.
 
     Raises:
         ValueError: if it is not such a number.
     """
-    number = float(text.replace(",", "").replace("_", ""))
+    bare = text.replace(",", "").replace("_", "").strip()
+    number = float(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
     if not 0 < number < float("inf"):
         raise ValueError(f"{text[:40]!r} is not a number above zero")
     return number

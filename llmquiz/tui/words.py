@@ -22,7 +22,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "short_due": ("due", "到期"),
     "column_memory": ("learned", "已学"),
     "guess_placeholder": ("your guess", "你的预测"),
-    "guess_bad": ("Type a number above zero, e.g. 12.5 or 3e9.", "请输入大于零的数，例如 12.5 或 3e9。"),
+    "guess_bad": ("Type a number above zero, e.g. 12.5, 3e9 or 30%.", "请输入大于零的数，例如 12.5、3e9 或 30%。"),
     "guess_kept": ("Your guess", "你的预测"),
     "off_by": ("off by a factor of {factor}", "相差 {factor} 倍"),
     "show_answer": ("show answer", "显示答案"),

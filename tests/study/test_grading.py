@@ -86,7 +86,10 @@ def test_hidden_words_leave_the_hint_out() -> None:
     assert grading.hidden_words(CLOZE, 2, Lang.EN) == ()
 
 
-@pytest.mark.parametrize(("text", "number"), [("12.5", 12.5), ("3e9", 3e9), ("1,000", 1000.0)])
+GUESSES = [("12.5", 12.5), ("3e9", 3e9), ("1,000", 1000.0), ("30%", 0.3), (" 45 % ", 0.45)]
+
+
+@pytest.mark.parametrize(("text", "number"), GUESSES)
 def test_guesses(text: str, number: float) -> None:
     assert grading.guess(text) == number
 

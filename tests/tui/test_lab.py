@@ -102,7 +102,7 @@ async def test_an_unknown_lab_is_named(desk: Desk) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "space", "L")
         await finished(pilot)
-        assert "no lab 'tiny'" in screen_text(pilot.app)
+        await told(pilot, "no lab 'tiny'")
 
 
 async def test_a_card_without_a_lab_says_so(desk: Desk) -> None:

@@ -11,13 +11,14 @@ from textual.events import Key
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from llmquiz.study import grading
 from llmquiz.study.words import word
 
 if TYPE_CHECKING:
     from llmquiz.tui.app import LlmquizApp
     from llmquiz.tui.turn import Turn
 
-NUMBER = "0123456789.eE+-"
+NUMBER = "0123456789.eE+-%,"
 
 
 class NumberInput(Input):
@@ -67,8 +68,9 @@ class GuessRow(Horizontal):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        guess = parse(event.value)
-        if guess is None and event.value.strip():
+        try:
+            guess = grading.guess(event.value) if event.value.strip() else None
+        except ValueError:
             app = cast("LlmquizApp", self.app)
             app.notify(app.say("guess_bad"), severity="warning", timeout=3)
         else:
@@ -88,12 +90,3 @@ class GuessRow(Horizontal):
             (f"{turn.measured:.4g}", "bold"),
             ("   " + app.say("off_by", factor=f"{turn.score.factor:.3g}"), "$muted"),
         )
-
-
-def parse(text: str) -> float | None:
-    """The number above zero that `text` holds, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < float("inf") else None
