@@ -42,7 +42,7 @@ PROBE_BYTES = 1 << 28
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PEER = "transformers fp32"
 GOALS = {"ours fp32": 1.6, "ours fp16": 2.5, "ours int8": 3.5, "ours int4": 4.0}  # times PEER, at 50M on one thread
-NO_SLOWER = 0.95  # times PEER to the first token: fp32 multiplies by the same kernel as theirs, so the two are level
+NO_SLOWER = 1.0  # times PEER to the first token; in fp32 both multiply by the same kernel, so noise decides
 
 Clock = Callable[[], float]
 
