@@ -50,8 +50,8 @@ class Tally:
 
     answers: int = 0
     intervals: int = 0
-    off_by_a_day: int = 0
-    farthest_from_half: float = 0.0
+    off_by_one: int = 0
+    farthest_from_edge: float = 0.0
     wrong: int = 0
     states: int = 0
     memories: int = 0
@@ -186,24 +186,38 @@ def from_ours(outcome: Outcome) -> Next:
     )
 
 
-def from_half(scheduler: Scheduler, schedule: Schedule, at: float) -> float:
-    """How near to a half day, relative to its length, the nearest interval before rounding lies.
+@dataclass(frozen=True)
+class Edges:
+    """How near to the edge of its rounding the nearest interval lies, relative to its length.
 
-    Of all ratings, for a rating's interval is at least a day above the one below it.
+    Days are rounded at their half, the seconds of a step that FSRS sets are cut at the whole. Of all ratings, for a
+    rating's interval is at least a day above the one below it.
     """
-    elapsed = 0 if schedule.last_review is None else CALENDAR.day(at) - CALENDAR.day(schedule.last_review)
-    ideals = map(scheduler.model.interval, scheduler.model.after(schedule.memory, max(elapsed, 0)).values())
-    return min(abs(ideal % 1 - 0.5) / ideal for ideal in ideals)
+
+    days: float
+    seconds: float
+
+    @classmethod
+    def of(cls, scheduler: Scheduler, schedule: Schedule, at: float) -> Edges:
+        elapsed = 0 if schedule.last_review is None else CALENDAR.day(at) - CALENDAR.day(schedule.last_review)
+        memories = scheduler.model.after(schedule.memory, max(elapsed, 0)).values()
+        ideals = [scheduler.model.interval(memory) for memory in memories]
+        seconds = [ideal * DAY_SECONDS for ideal in ideals]
+        return cls(
+            min(abs(ideal % 1 - 0.5) / ideal for ideal in ideals),
+            min(abs(one - round(one)) / one for one in seconds),
+        )
 
 
-def compare(tally: Tally, ours: Next, anki: Next, half: float, where: str) -> None:
+def compare(tally: Tally, ours: Next, anki: Next, edges: Edges, where: str) -> None:
     tally.intervals += 1
     if (ours.days, ours.seconds) != (anki.days, anki.seconds):
-        near = ours.days is not None and anki.days is not None and abs(ours.days - anki.days) == 1
-        tally.off_by_a_day += near
-        tally.wrong += not near
-        if near:
-            tally.farthest_from_half = max(tally.farthest_from_half, half)
+        days = ours.days is not None and anki.days is not None and abs(ours.days - anki.days) == 1
+        seconds = ours.seconds is not None and anki.seconds is not None and abs(ours.seconds - anki.seconds) == 1
+        tally.off_by_one += days or seconds
+        tally.wrong += not (days or seconds)
+        if days or seconds:
+            tally.farthest_from_edge = max(tally.farthest_from_edge, edges.days if days else edges.seconds)
         tally.note(f"{where}: interval {ours.days}d {ours.seconds}s, Anki {anki.days}d {anki.seconds}s")
     if (ours.state, ours.steps_left, ours.lapses, ours.leech) != (anki.state, anki.steps_left, anki.lapses, anki.leech):
         tally.states += 1
@@ -256,12 +270,12 @@ def one_answer(
     outcomes = scheduler.next(schedule, at, seed=card.id)
     states = card.states()
     until_rollover = int(card.collection.sched.day_cutoff) - int(now)
-    half = from_half(scheduler, schedule, at)
+    edges = Edges.of(scheduler, schedule, at)
     for rating, outcome in outcomes.items():
         anki = from_anki(getattr(states, rating.name.lower()), schedule.lapses, until_rollover)
         where = f"{scheduler.options.desired_retention} {scheduler.options.learning_steps}"
         where += f" {scheduler.options.relearning_steps} {schedule} at {at} {rating.name}"
-        compare(tally, from_ours(outcome), anki, half, where)
+        compare(tally, from_ours(outcome), anki, edges, where)
     rating = chance.choices(RATINGS, WEIGHTS)[0]
     card.answer(states, rating)
     tally.answers += 1
