@@ -34,6 +34,11 @@ def database() -> Path:
     return data_dir() / "llmquiz.db"
 
 
+def media() -> Path:
+    """Pictures and sounds of imported notes, by name."""
+    return data_dir() / "media"
+
+
 def settings_file() -> Path:
     """The user's settings, TOML; it need not exist."""
     return _folder("config", "user_config_path") / "config.toml"

@@ -1,7 +1,7 @@
 """A card: one idea, asked in one or two languages, with what a reader needs to judge their own answer.
 
 A card is content only. When it is due stands in `llmquiz.core.schedule`; a cloze card with several deletions has one
-schedule for each (its ordinals), all others have the single ordinal 0.
+schedule for each (its ordinals), a note from another program one for each face, all others have the single ordinal 0.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Kind(StrEnum):
     CLOZE = "cloze"
     CHOICE = "choice"
     PREDICT = "predict"
+    NOTE = "note"  # brought along from another program; no deck file can ask for it
 
 
 class Level(StrEnum):
@@ -74,14 +75,24 @@ class LabLink:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteFace:
+    """What one part of a note asks and answers, as Markdown: what a template of Anki's makes of the note's fields."""
+
+    ordinal: int
+    front: str
+    back: str
+
+
+@dataclass(frozen=True, slots=True)
 class CardText:
     """What a card says in one language, as Markdown with TeX formulas.
 
     Attributes:
-        front: the question (for a cloze card: its short title).
+        front: the question (for a cloze card: its short title; for a note: the first line of its first face).
         answer: the short answer, first paragraph of the body (for a cloze card: the sentence with its deletions).
         detail: the rest of the body.
         symbols: a line for each symbol of the formulas, with its convention.
+        faces: of a note, in the order of their ordinals; all other parts are then empty.
         place: where the heading stands; None for a card that was made in memory.
     """
 
@@ -92,7 +103,12 @@ class CardText:
     pitfall: str = ""
     choices: tuple[Choice, ...] = ()
     symbols: tuple[str, ...] = ()
+    faces: tuple[NoteFace, ...] = ()
     place: Place | None = None
+
+    def face(self, ordinal: int) -> NoteFace:
+        """The part `ordinal` of a note; the first one if it has none of that number."""
+        return next((face for face in self.faces if face.ordinal == ordinal), self.faces[0])
 
 
 CLOZE = re.compile(r"\{\{c(?P<index>\d+)::(?P<text>.+?)(?:::(?P<hint>[^:}]+?))?\}\}", re.DOTALL)
@@ -128,7 +144,9 @@ class Card:
 
     @property
     def ordinals(self) -> tuple[int, ...]:
-        """The parts of the card that are scheduled apart: cloze indices, else ``(0,)``."""
+        """The parts of the card that are scheduled apart: cloze indices, a note's faces, else ``(0,)``."""
+        if self.kind is Kind.NOTE:
+            return tuple(face.ordinal for face in next(iter(self.texts.values())).faces)
         if self.kind is not Kind.CLOZE:
             return (0,)
         text = next(iter(self.texts.values())).answer

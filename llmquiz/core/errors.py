@@ -68,6 +68,10 @@ class ExportError(LlmquizError):
     """An export that cannot be written."""
 
 
+class ImportFileError(LlmquizError):
+    """A file of another program, or of another llmquiz, that cannot be imported. Nothing was changed."""
+
+
 class LabError(LlmquizError):
     """A lab that cannot start, or that ended without a result."""
 

@@ -6,7 +6,7 @@ import json
 from datetime import date
 from typing import Any
 
-from llmquiz.core.card import Card, CardText, Check, Choice, Frequency, Kind, LabLink, Lang, Level
+from llmquiz.core.card import Card, CardText, Check, Choice, Frequency, Kind, LabLink, Lang, Level, NoteFace
 
 # A dictionary finds a member of an enumeration in a fraction of the time that a call takes; each card needs five.
 _KINDS = {kind.value: kind for kind in Kind}
@@ -78,6 +78,7 @@ def _text_fields(text: CardText) -> dict[str, Any]:
         "pitfall": text.pitfall,
         "choices": [(choice.text, choice.right, choice.why) for choice in text.choices],
         "symbols": text.symbols,
+        "faces": [(face.ordinal, face.front, face.back) for face in text.faces],
     }
     return {"front": text.front, "answer": text.answer, **{name: value for name, value in fields.items() if value}}
 
@@ -96,4 +97,5 @@ def _text(raw: dict[str, Any]) -> CardText:
         pitfall=raw.get("pitfall", ""),
         choices=tuple([Choice(*fields) for fields in raw.get("choices", ())]),
         symbols=tuple(raw.get("symbols", ())),
+        faces=tuple([NoteFace(*fields) for fields in raw.get("faces", ())]),
     )

@@ -33,7 +33,7 @@ WIDTH = len(_NAMES)
 _SELECT = f"SELECT {COLUMNS} FROM schedule WHERE id = ?"
 _RESTORE = f"UPDATE schedule SET {', '.join(f'{name} = ?' for name in _KEPT)} WHERE id = ?"
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
-_ADD_REVIEW = "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_REVIEW = "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)"
 _NEXT_FREE = """SELECT min(id) + 1 FROM review AS taken
 WHERE id >= ? AND NOT EXISTS (SELECT 1 FROM review WHERE id = taken.id + 1)"""
 _ADD_ACTION = "INSERT INTO action (at, day, kind, schedule, review, before) VALUES (?, ?, ?, ?, ?, ?)"
@@ -78,8 +78,8 @@ def add_review(connection: sqlite3.Connection, review: ReviewRecord) -> int:
         review.state.value,
         review.interval,
         review.last_interval,
-        review.memory.stability,
-        review.memory.difficulty,
+        review.memory.stability if review.memory else 0.0,
+        review.memory.difficulty if review.memory else 0.0,
         review.retrievability,
         review.duration_ms,
     )
@@ -187,7 +187,7 @@ def history(connection: sqlite3.Connection, schedule: int) -> list[ReviewRecord]
             state=State(r[4]),
             interval=r[5],
             last_interval=r[6],
-            memory=Memory(r[7], r[8]),
+            memory=Memory(r[7], r[8]) if r[7] else None,
             retrievability=r[9],
             duration_ms=r[10],
         )

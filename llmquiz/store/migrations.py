@@ -112,6 +112,40 @@ CREATE INDEX review_repeated ON review(day, rating, last_interval) WHERE state =
 CREATE INDEX card_home ON card(id, deck, topic);
 """
 
+# What came from another program, beside what every card has: whatever is needed to give it back as it was.
+_FOREIGN = """
+-- A deck that no file owns: anki, csv, hashcards or obsidian.
+ALTER TABLE deck ADD COLUMN origin TEXT;
+
+-- Of an answer given in Anki: its own kind (0 learn, 1 review, 2 relearn, 3 cram) and its ease or difficulty.
+ALTER TABLE review ADD COLUMN anki_type INTEGER;
+ALTER TABLE review ADD COLUMN anki_factor INTEGER;
+
+-- Rows of Anki's log that are no answers: a card forgotten, or set to a date.
+CREATE TABLE anki_reschedule (
+  id INTEGER PRIMARY KEY, schedule INTEGER NOT NULL REFERENCES schedule(id),
+  interval INTEGER NOT NULL, last_interval INTEGER NOT NULL, factor INTEGER NOT NULL,
+  duration_ms INTEGER NOT NULL, type INTEGER NOT NULL
+) STRICT;
+
+-- The content of these is JSON, as Anki's schema 11 has it.
+CREATE TABLE anki_notetype (id INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT;
+CREATE TABLE anki_preset (id INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT;
+CREATE TABLE anki_deck (id INTEGER PRIMARY KEY, deck TEXT REFERENCES deck(id), content TEXT NOT NULL) STRICT;
+CREATE TABLE anki_note (
+  card TEXT PRIMARY KEY REFERENCES card(id),
+  id INTEGER NOT NULL, guid TEXT NOT NULL UNIQUE, notetype INTEGER NOT NULL, modified INTEGER NOT NULL,
+  tags TEXT NOT NULL, fields TEXT NOT NULL
+) STRICT;
+CREATE TABLE anki_card (
+  schedule INTEGER PRIMARY KEY REFERENCES schedule(id),
+  id INTEGER NOT NULL, deck INTEGER NOT NULL, factor INTEGER NOT NULL, kept TEXT NOT NULL
+) STRICT;
+
+-- Pictures and sounds that imported notes name; the files lie in the media folder.
+CREATE TABLE media (name TEXT PRIMARY KEY, sha1 TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
+"""
+
 
 def _script(sql: str) -> Callable[[Database], None]:
     def apply(db: Database) -> None:
@@ -135,6 +169,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _script(_RUNS),
     _search,
     _script(_STATISTICS),
+    _script(_FOREIGN),
 )
 LATEST = len(MIGRATIONS)
 

@@ -89,7 +89,7 @@ class ReviewRecord:
         day: study day.
         state: before the answer.
         interval, last_interval: days, or seconds as a negative number.
-        memory: after the answer.
+        memory: after the answer; None for one given in another program that did not say.
         retrievability: the predicted probability of recall just before, None for a first answer.
     """
 
@@ -100,7 +100,7 @@ class ReviewRecord:
     state: State
     interval: int
     last_interval: int
-    memory: Memory
+    memory: Memory | None
     retrievability: float | None
     duration_ms: int
 

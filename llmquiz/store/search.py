@@ -67,7 +67,9 @@ def _words(text: dict[str, Any] | None) -> str:
         return ""
     choices = [part for choice in text.get("choices", ()) for part in (choice[0], choice[2])]
     names = ("front", "answer", "detail", "pitfall")
-    parts = [*(text.get(name, "") for name in names), *text.get("key_points", ()), *text.get("symbols", ()), *choices]
+    faces = [side for face in text.get("faces", ()) for side in face[1:]]
+    lists = [*text.get("key_points", ()), *text.get("symbols", ()), *choices, *faces]
+    parts = [*(text.get(name, "") for name in names), *lists]
     return "\n".join(part for part in parts if part)
 
 

@@ -129,7 +129,7 @@ def build_ours(path: Path, cards: int, reviews: int, now: float) -> float:
                     ),
                 )
                 connection.executemany(
-                    "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO review VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
                     [
                         (
                             _free(int(answer.at * 1000), used),

@@ -24,7 +24,7 @@ def full(path: Path) -> Path:
         with store.transaction() as connection:
             for number in range(2000):
                 values = (1000 + number, 1 + number % 300, 5, 3, 0, 1, 0, 2.5, 5.0, None, 900)
-                connection.execute(f"INSERT INTO review VALUES ({', '.join('?' * 11)})", values)
+                connection.execute(f"INSERT INTO review VALUES ({', '.join('?' * 11)}, NULL, NULL)", values)
         store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path
 
