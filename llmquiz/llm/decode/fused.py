@@ -11,9 +11,10 @@ times as long there. So caches keep fp32, their default. On an accelerator every
 
 What remains to the bandwidth limit, at 50M parameters on one thread: a sum draws 28 GB/s from memory; the kernels of a
 matrix-vector product draw 17 in fp32 and 16 in fp16, since each weight is also multiplied and added to a running
-result, and about 10 in int8 and int4, where the likely cost is the widening of the codes. The calls are the rest: in
-int4 1.6 ms a token, a third of the time, and in fp16 2.4, a quarter. In a loop of their own they take half of that;
-that the streaming weights wash them out of the core's caches is a guess.
+result, 12 to 17 in int8, where integers are multiplied with integers, and about 10 in int4, where the likely cost is
+the widening of the codes. The calls are the rest: in int4 1.6 ms a token, a third of the time, and in fp16 2.4, a
+quarter. In a loop of their own they take half of that; that the streaming weights wash them out of the core's caches is
+a guess.
 
 Shapes: B batch, T new tokens, R = B * T rows, H query heads, H_kv K/V heads, D head_dim, V vocabulary.
 """
