@@ -10,6 +10,9 @@ new_per_day = 20
 
 [keys]
 "study.reveal" = "space"
+
+[limits]                     # of files that are imported; see docs/anki.md
+total_mb = 4096
 ```
 """
 
@@ -24,7 +27,7 @@ from llmquiz import locations
 from llmquiz.core.errors import SettingsError
 
 LANGUAGES = ("en", "zh", "both")
-_KNOWN = frozenset({"language", "theme", "schedule", "keys", "rollover_hour", "editor"})
+_KNOWN = frozenset({"language", "theme", "schedule", "keys", "rollover_hour", "editor", "limits"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Settings:
         schedule: fields of `llmquiz.core.options.Options` that the user changed.
         keys: binding id -> keys, for the TUI.
         rollover_hour: local hour at which the study day starts.
+        limits: fields of `llmquiz.anki.limits.Limits` that the user changed.
         editor: command that opens a deck file, before ``$VISUAL`` and ``$EDITOR``.
     """
 
@@ -44,6 +48,7 @@ class Settings:
     theme: str | None = None
     schedule: Mapping[str, Any] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     rollover_hour: int = 4
     editor: str | None = None
 
@@ -78,7 +83,8 @@ def _checked(fields: dict[str, Any], path: Path) -> Settings:
     hour = fields.get("rollover_hour", 4)
     if not isinstance(hour, int) or isinstance(hour, bool) or not 0 <= hour <= 23:
         raise SettingsError(f"{path}: rollover_hour must be a whole number from 0 to 23, not {hour!r}")
-    for name, kind in (("schedule", dict), ("keys", dict), ("theme", str), ("editor", str)):
+    tables = [(name, dict) for name in ("schedule", "keys", "limits")]
+    for name, kind in (*tables, ("theme", str), ("editor", str)):
         if name in fields and not isinstance(fields[name], kind):
             expected = "a table" if kind is dict else "text"
             raise SettingsError(f"{path}: '{name}' must be {expected}, not {fields[name]!r}")

@@ -11,8 +11,9 @@ import typer
 from llmquiz.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from llmquiz.core.card import Deck, Lang
+    from llmquiz.core.card import Card, Deck, Lang
     from llmquiz.deck.finding import Finding
+    from llmquiz.store.imported import ImportedDeck
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Check, list and write decks.")
 
@@ -53,9 +54,11 @@ def list_decks(as_json: AsJson = False) -> None:
     from llmquiz.deck.library import Library
 
     library = Library()
+    imported = _imported_decks()
     if as_json:
         report = {
             "decks": [_summary(deck) for deck in library.decks()],
+            "imported": [_imported_summary(deck) for deck in imported],
             "broken": sorted(library.broken),
             "folder": str(locations.user_decks()),
         }
@@ -65,6 +68,9 @@ def list_decks(as_json: AsJson = False) -> None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in _kinds(deck).items())
         titles = " / ".join(deck.titles.values())
         typer.echo(f"{deck.id}: {titles} ({'+'.join(deck.titles)}; {kinds or 'no cards'})")
+    for from_elsewhere in imported:
+        titles = " / ".join(from_elsewhere.titles.values())
+        typer.echo(f"{from_elsewhere.id}: {titles} (from {from_elsewhere.origin}; {from_elsewhere.notes} note)")
     for name in sorted(library.broken):
         typer.echo(f"{name}: cannot be read; see `llmquiz deck lint`", err=True)
     typer.echo(f"your decks: {locations.user_decks()}", err=True)
@@ -137,12 +143,46 @@ def show(
     chosen = lang or settings.load().language
     if chosen not in ("both", *Lang):
         raise UsageError(f"language '{chosen}' is not one of en, zh, both")
-    card = next((card for deck in Library().decks() for card in deck.cards if card.id == card_id), None)
+    written = (card for deck in Library().decks() for card in deck.cards if card.id == card_id)
+    card = next(written, None) or _imported_card(card_id)
     if card is None:
         raise UsageError(f"no deck has a card '{card_id}'; `llmquiz search` finds cards")
     width = min(shutil.get_terminal_size().columns, 100)
     shown = [it for it in Lang if chosen in ("both", it) and it in card.texts] or [next(iter(card.texts))]
     typer.echo("\n\n".join(plain.card(card, it, width) for it in shown))
+
+
+def _imported_card(card_id: str) -> Card | None:
+    """A note that no file has, from the store."""
+    from llmquiz import locations
+    from llmquiz.core.card import Kind
+    from llmquiz.core.errors import StoreError
+    from llmquiz.store import Store
+
+    if not locations.database().is_file():
+        return None
+    with Store.open(read_only=True) as store:
+        try:
+            card = store.card(card_id)
+        except StoreError:
+            return None
+    return card if card.kind is Kind.NOTE else None
+
+
+def _imported_decks() -> list[ImportedDeck]:
+    from llmquiz import locations
+    from llmquiz.core.errors import StoreError
+    from llmquiz.store import Store
+    from llmquiz.store.imported import imported_decks
+
+    if not locations.database().is_file():
+        return []
+    try:
+        with Store.open(read_only=True) as store:
+            return imported_decks(store.connection)
+    except StoreError as error:  # the decks that have files can be listed all the same
+        typer.echo(f"llmquiz: note: {error}", err=True)
+        return []
 
 
 def _language(asked: str | None) -> Lang:
@@ -178,6 +218,11 @@ def _kinds(deck: Deck) -> dict[str, int]:
     from collections import Counter
 
     return dict(sorted(Counter(card.kind.value for card in deck.cards).items()))
+
+
+def _imported_summary(deck: ImportedDeck) -> dict[str, object]:
+    titles = {lang.value: title for lang, title in deck.titles.items()}
+    return {"id": deck.id, "titles": titles, "notes": deck.notes, "origin": deck.origin}
 
 
 def _summary(deck: Deck) -> dict[str, object]:

@@ -109,7 +109,7 @@ def _edit(services: Services, card: Card, say: Say) -> None:
     from llmquiz.study.words import interface, shown, word
 
     language = services.settings.language
-    place = edit.editable(Library().source(card.id, shown(language)[0]))
+    place = edit.editable(edit.place(card, Library(), shown(language)[0]))
     command = edit.command(place, edit.editor(services.settings))
     say(word("editing", interface(language), path=place))
     try:

@@ -149,7 +149,7 @@ def _match_order(first: DeckFile, other: DeckFile, shared: set[str]) -> None:
 
 
 def _card(deck: str, file: DeckFile, draft: Draft, twins: list[tuple[DeckFile, Draft]]) -> Card:
-    kind = _enum(file, draft, "kind", Kind, Kind.OPEN)
+    kind = _kind(file, draft)
     for owner, text in [(file, draft), *twins]:
         _check_kind(owner, text, kind)
     if kind is Kind.CLOZE:
@@ -193,6 +193,14 @@ def _enum(file: DeckFile, draft: Draft, key: str, kind: type[E_], default: E_) -
     except ValueError:
         file.report(draft.line, f"{key} '{value[:40]}' is not one of {', '.join(kind)}")
         return default
+
+
+def _kind(file: DeckFile, draft: Draft) -> Kind:
+    kind = _enum(file, draft, "kind", Kind, Kind.OPEN)
+    if kind is not Kind.NOTE:
+        return kind
+    file.report(draft.line, "kind 'note' is for cards from other programs; choose open, cloze, choice or predict")
+    return Kind.OPEN
 
 
 def _lab(file: DeckFile, draft: Draft, kind: Kind) -> LabLink | None:

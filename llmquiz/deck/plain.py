@@ -11,6 +11,7 @@ from llmquiz.deck import cloze, parts
 from llmquiz.deck.linebreak import is_wide
 from llmquiz.deck.math import render_markdown
 from llmquiz.deck.parts import Part
+from llmquiz.deck.reading import printable
 from llmquiz.deck.wrap import wrap
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _LETTERS = "ABCDEFGH"
 def to_plain(markdown: str, width: int = WIDTH) -> str:
     """Card Markdown as text of at most `width` cells a line; code keeps its lines as they are."""
     tokens = _parser().parse(render_markdown(markdown))
-    return "\n".join(_blocks(iter(tokens), width))
+    return printable("\n".join(_blocks(iter(tokens), width)))
 
 
 def lines(markdown: str) -> list[str]:
@@ -41,6 +42,8 @@ def one_line(markdown: str) -> str:
 def card(card: Card, lang: Lang = Lang.EN, width: int = WIDTH) -> str:
     """All of a card, answers included, in `lang` or in the language that it has."""
     text = card.text(lang)
+    if card.kind is Kind.NOTE:
+        return _note(card, text, width)
     answer = cloze.plain(text.answer) if card.kind is Kind.CLOZE else text.answer
     paragraphs = [
         f"{card.id}  ({card.deck} · {card.topic} · {card.kind} · {card.level} · {card.frequency})",
@@ -56,6 +59,11 @@ def card(card: Card, lang: Lang = Lang.EN, width: int = WIDTH) -> str:
         _part(Part.SOURCES, lang, card.sources, width),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _note(card: Card, text: CardText, width: int) -> str:
+    sides = [to_plain(side, width) for face in text.faces for side in (face.front, face.back)]
+    return "\n\n".join([f"{card.id}  ({card.deck} · {card.kind})", *(side for side in sides if side)])
 
 
 def _options(text: CardText, width: int) -> str:
@@ -95,7 +103,7 @@ def _flat(markdown: str) -> str:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark")
+    return MarkdownIt("commonmark").enable("table")
 
 
 def _blocks(tokens: Iterator[Token], width: int, first: str = "", rest: str = "") -> Iterator[str]:
@@ -131,6 +139,9 @@ def _block(token: Token, tokens: Iterator[Token], width: int, first: str, rest: 
         yield from _blocks(tokens, width, f"{first}> ", f"{rest}> ")
     elif token.type == "hr":
         yield f"{first}---"
+    elif token.type == "table_open":
+        for index, row in enumerate(_rows(tokens)):
+            yield f"{rest if index else first}{' | '.join(row)}"
 
 
 def _list(opening: Token, tokens: Iterator[Token], width: int, first: str, rest: str) -> Iterator[str]:
@@ -142,6 +153,19 @@ def _list(opening: Token, tokens: Iterator[Token], width: int, first: str, rest:
         mark = "- " if opening.type == "bullet_list_open" else f"{number}. "
         yield from _blocks(tokens, width, before + mark, rest + " " * len(mark))
         number, before = number + 1, rest
+
+
+def _rows(tokens: Iterator[Token]) -> Iterator[list[str]]:
+    """The cells of each row of a table."""
+    row: list[str] = []
+    for token in tokens:
+        if token.type == "inline":
+            row.append(_inline(token))
+        elif token.type == "tr_close":
+            yield row
+            row = []
+        elif token.type == "table_close":
+            return
 
 
 def _inline(token: Token) -> str:

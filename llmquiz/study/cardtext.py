@@ -11,14 +11,18 @@ from llmquiz.study.words import label, labelled
 
 
 def question_markdown(card: Card, ordinal: int, lang: Lang) -> str:
-    """What is asked, as Markdown: the front, and for a cloze card the sentence with its gap."""
+    """What is asked, as Markdown: the front, for a cloze card with the sentence and its gap, of a note its face's."""
     text = card.text(lang)
+    if card.kind is Kind.NOTE:
+        return text.face(ordinal).front
     return f"{text.front}\n\n{hide(text.answer, ordinal)}" if card.kind is Kind.CLOZE else text.front
 
 
 def answer_markdown(card: Card, ordinal: int, lang: Lang) -> str:
     """The answer and its detail, as Markdown."""
     text = card.text(lang)
+    if card.kind is Kind.NOTE:
+        return text.face(ordinal).back
     answer = reveal(text.answer, ordinal) if card.kind is Kind.CLOZE else text.answer
     return f"{answer}\n\n{text.detail}".rstrip()
 

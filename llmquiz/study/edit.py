@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from llmquiz.core.card import Card, Kind, Lang
 from llmquiz.core.errors import Place, UsageError
+from llmquiz.deck.library import Library
 from llmquiz.settings import Settings
 
 _PLUS_LINE = frozenset(
@@ -36,6 +38,17 @@ def command(place: Place, editor_command: str) -> list[str]:
     if not words:
         raise UsageError("the editor's command is empty; set 'editor' in the settings or $EDITOR")
     return [*words, *_wait(words), *_at(Path(words[0]).stem, place)]
+
+
+def place(card: Card, library: Library, lang: Lang) -> Place:
+    """Where `card` is written, in `lang` or in the language that it has.
+
+    Raises:
+        UsageError: if no deck file has the card.
+    """
+    if card.kind is Kind.NOTE:
+        raise UsageError(f"card '{card.id}' was imported; change it where it came from, then import it again")
+    return library.source(card.id, lang)
 
 
 def editable(place: Place) -> Place:

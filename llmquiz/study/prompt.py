@@ -25,7 +25,7 @@ class Prompt:
     """A card to answer.
 
     Attributes:
-        ordinal: the part of the card that is asked, 0 but for cloze cards.
+        ordinal: the part of the card that is asked, 0 but for cloze cards and notes.
         outcomes: what each rating would do.
         choice_order: for a choice card, the order in which its choices are shown.
     """

@@ -21,7 +21,7 @@ from llmquiz.study.words import (
     word,
 )
 
-_INVITATIONS = {Kind.OPEN: "press_enter", Kind.CLOZE: "fill_in", Kind.CHOICE: "pick", Kind.PREDICT: "guess"}
+_INVITATIONS = {Kind.CLOZE: "fill_in", Kind.CHOICE: "pick", Kind.PREDICT: "guess"}
 _ATTEMPTS = {Kind.CHOICE: "help_pick", Kind.PREDICT: "help_guess", Kind.CLOZE: "help_fill_in"}
 _COMMANDS = (
     "help_undo",
@@ -68,7 +68,8 @@ class Speaker:
     def question(self, prompt: Prompt, number: int) -> None:
         """What the card is and what it asks; `number` counts the session's cards."""
         card = prompt.card
-        facts = [card.topic, card.level, frequency_word(card.frequency, self.lang)]
+        graded = card.kind is not Kind.NOTE
+        facts = [card.topic, *((card.level, frequency_word(card.frequency, self.lang)) if graded else ())]
         facts.append(state_word(prompt.schedule.state, self.lang))
         if prompt.flag:
             facts.append(f"{word('flag', self.lang)} {prompt.flag}")
@@ -81,7 +82,7 @@ class Speaker:
 
     def invitation(self, prompt: Prompt) -> None:
         """What may be typed before the answer is shown."""
-        self.tell(_INVITATIONS[prompt.card.kind])
+        self.tell(_INVITATIONS.get(prompt.card.kind, "press_enter"))
 
     def answer(self, prompt: Prompt) -> None:
         """All that the back says, and what each rating would do."""

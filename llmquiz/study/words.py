@@ -120,6 +120,7 @@ _WORDS: Mapping[str, Mapping[Lang, str]] = {
         ("cloze", "fill in", "填空"),
         ("choice", "choice", "选择"),
         ("predict", "prediction", "预测"),
+        ("note", "note", "笔记"),
         # the parts of a card
         ("card", "Card", "卡片"),
         ("deck", "Deck", "卡组"),

@@ -6,6 +6,7 @@ a cloze card stand between `MARK` and `UNMARK`, since Markdown's own emphasis fa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from llmquiz.study.words import word
 from llmquiz.tui.prose import MARK, UNMARK
 
 Texts = Sequence[CardText]
+
+_BLOCK = re.compile(r"[-*+>|#] |\||```|~~~|\$\$|\d+[.)] |!\[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +52,20 @@ def face(
     card: Card,
     langs: Sequence[Lang],
     *,
-    ordinal: int = 0,
+    ordinal: int | None = None,
     order: Sequence[int] = (),
     front_of: Callable[[str], str] = str,
 ) -> Face:
     """The face of `card`.
 
     Args:
-        ordinal: the cloze index that is asked.
+        ordinal: the cloze index that is asked, or the face of a note; all of a note's faces if None.
         order: the order of the options; empty for that of the deck.
         front_of: the question of a follow-up by its card id.
     """
     texts = _texts(card, langs)
+    if card.kind is Kind.NOTE:
+        return _note(texts, ordinal)
     cloze = card.kind is Kind.CLOZE
     return Face(
         question=_joined(text.front for text in texts),
@@ -74,6 +79,30 @@ def face(
         pitfall=_joined(text.pitfall for text in texts),
         follow_ups=_list([front_of(id_) for id_ in card.follow_ups]),
         sources=_list(card.sources),
+    )
+
+
+def _note(texts: Texts, ordinal: int | None) -> Face:
+    """A front's first paragraph is the question; what stands below it, like tables and code, is its sentence."""
+    faces = [face for text in texts for face in (text.faces if ordinal is None else (text.face(ordinal),))]
+    first, *others = faces
+    head, _, rest = first.front.partition("\n\n")
+    if _BLOCK.match(head):
+        head, rest = "", first.front
+    more = _joined(side for face in others for side in ("---", face.front, face.back))
+    rest = render_markdown(rest)
+    return Face(
+        question=render_markdown(head),
+        sentence=rest,
+        sentence_shown=rest,
+        options=(),
+        answer=_joined([first.back]),
+        key_points=(),
+        detail=more,
+        symbols="",
+        pitfall="",
+        follow_ups="",
+        sources="",
     )
 
 
@@ -129,15 +158,15 @@ def _options(texts: Texts, order: Sequence[int]) -> tuple[Option, ...]:
     )
 
 
-def _hidden(source: str, ordinal: int) -> str:
+def _hidden(source: str, ordinal: int | None) -> str:
     return _marked(source, ordinal, lambda text, hint: rf"\[{hint or '…'}\]")
 
 
-def _found(source: str, ordinal: int) -> str:
+def _found(source: str, ordinal: int | None) -> str:
     return _marked(source, ordinal, lambda text, hint: text)
 
 
-def _marked(source: str, ordinal: int, show: Callable[[str, str], str]) -> str:
+def _marked(source: str, ordinal: int | None, show: Callable[[str, str], str]) -> str:
     pieces, position = [], 0
     for deletion in deletions(source):
         pieces.append(source[position : deletion.start])

@@ -216,6 +216,8 @@ def _leaf(token: Token) -> tuple[str, str]:
             return " ", ""
         case "hardbreak":
             return "\n", ""
+        case "image":
+            return f"▣ {token.content}", MUTED
         case _:
             return token.content, ""
 

@@ -109,9 +109,11 @@ class Services:
         """Where the card is written, in `lang` or in the language that it has.
 
         Raises:
-            UsageError: if no deck has the card.
+            UsageError: if no deck file has the card.
         """
-        return self._library().source(card.id, lang)
+        from llmquiz.study import edit
+
+        return edit.place(card, self._library(), lang)
 
     def read_again(self, card: Card) -> list[str]:
         """Read the decks into the store after an edit; what is wrong with the deck of `card` now.

@@ -14,6 +14,7 @@ from llmquiz.core.card import Lang
 from llmquiz.deck import plain
 from llmquiz.deck.parse import parse_text
 from llmquiz.deck.wrap import wrap
+from tests.support.making import make_note
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ from llmquiz.deck.wrap import wrap
         ("第一行，\n第二行。", "第一行，第二行。"),
         ("a\\\nb", "a\nb"),
         ("# heading\n\ntext", "heading\n\ntext"),
+        ("| a | `b` |\n| --- | --- |\n| 1 | 2 |\n\nbelow", "a | `b`\n1 | 2\n\nbelow"),
+        ("- one\n\n  | a |\n  | --- |\n  | 1 |", "- one\n\n  a\n  1"),
         ("", ""),
     ],
 )
@@ -81,6 +84,11 @@ def test_shows_a_whole_card() -> None:
         "Lab: kv x=2",
         "追问\n- other",
     ]
+
+
+def test_a_note_shows_all_of_its_faces() -> None:
+    note = make_note("anki-1", ("red", "rot"), ("rot", "red"))
+    assert plain.card(note).splitlines()[2::2] == ["red", "rot", "rot", "red"]
 
 
 def test_a_cloze_is_shown_whole() -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from llmquiz.core.card import Lang
 from llmquiz.core.errors import StoreError
 from llmquiz.core.options import Options
 from llmquiz.core.rating import Rating
 from llmquiz.core.schedule import State
 from llmquiz.store import Store, log
+from llmquiz.study.cardtext import answer_markdown, question_markdown
 from llmquiz.study.session import Counts, NoCardError, Scope, Session, StaleCardError
-from tests.support.making import CALENDAR, DAY, FrozenClock, make_card, make_choice, make_cloze, make_deck
+from tests.support.making import CALENDAR, DAY, FrozenClock, make_card, make_choice, make_cloze, make_deck, make_note
 
 CALM = Options(fuzz=False)
 
@@ -217,6 +219,20 @@ def test_siblings_are_buried_until_tomorrow_and_undo_brings_them_back(store: Sto
     again = session(store, clock).next()
     assert again is not None
     assert again.ordinal == 2
+
+
+def test_the_faces_of_a_note_are_siblings(store: Store, clock: FrozenClock) -> None:
+    store.sync([make_deck(make_note("note", ("red", "rot"), ("rot", "red")))], now=clock.now)
+    sitting = session(store, clock)
+    prompt = sitting.next()
+    assert prompt is not None
+    assert question_markdown(prompt.card, prompt.ordinal, Lang.EN) == "red"
+    assert sitting.rate(Rating.EASY, duration_ms=1).buried_siblings == 1
+    clock.pass_days(1)
+    other = session(store, clock).next()
+    assert other is not None
+    assert question_markdown(other.card, other.ordinal, Lang.EN) == "rot"
+    assert answer_markdown(other.card, other.ordinal, Lang.EN) == "red"
 
 
 def test_siblings_stay_if_they_shall(store: Store, clock: FrozenClock) -> None:

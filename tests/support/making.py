@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC
 
-from llmquiz.core.card import Card, CardText, Choice, Deck, Frequency, Kind, Lang, Level
+from llmquiz.core.card import Card, CardText, Choice, Deck, Frequency, Kind, Lang, Level, NoteFace
 from llmquiz.core.day import Calendar
 
 CALENDAR = Calendar(zone=UTC)
@@ -53,6 +53,13 @@ def make_choice(card_id: str, deck: str = "deck") -> Card:
     choices = tuple(Choice(f"choice {number}", number == 0, "a slip") for number in range(4))
     texts = {Lang.EN: CardText(f"Which {card_id}?", "the first", choices=choices)}
     return make_card(card_id, deck, kind=Kind.CHOICE, texts=texts)
+
+
+def make_note(card_id: str, *faces: tuple[str, str], deck: str = "deck") -> Card:
+    """A note with these fronts and backs."""
+    sides = tuple(NoteFace(ordinal, front, back) for ordinal, (front, back) in enumerate(faces))
+    texts = {Lang.EN: CardText(faces[0][0].partition("\n")[0], "", faces=sides)}
+    return make_card(card_id, deck, kind=Kind.NOTE, texts=texts)
 
 
 def make_deck(*cards: Card, deck: str = "deck", position: int = 0) -> Deck:

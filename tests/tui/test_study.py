@@ -12,6 +12,7 @@ from llmquiz.tui.screens.summary import SummaryScreen
 from llmquiz.tui.widgets.card import CardPane
 from llmquiz.tui.widgets.guess import NumberInput
 from llmquiz.tui.widgets.key_points import KeyPoints
+from tests.support.making import make_deck, make_note
 
 from .conftest import Desk
 from .seen import press, screen_text, study, told
@@ -135,6 +136,23 @@ async def test_a_cloze_card_hides_its_words_until_the_reveal(desk: Desk) -> None
         assert "[…]" in screen_text(pilot.app)
         await press(pilot, "space")
         assert "weights that sum to one" in screen_text(pilot.app)
+
+
+async def test_a_note_shows_its_face_with_tables_and_pictures_by_name(desk: Desk) -> None:
+    front, back = "Which row?\n\n| a | b |\n| --- | --- |\n| 1 | 2 |", "The first.\n\n![rows.png](rows.png)"
+    desk.store.sync([make_deck(make_note("anki-1", (front, back)))], now=desk.clock())
+    async with desk.study("anki-1").run_test(notifications=True) as pilot:
+        rows = [line.split() for line in screen_text(pilot.app).splitlines()]
+        assert [
+            row for row in rows if row in (["a", "b"], ["1", "2"], ["Which", "row?"])
+        ] == [["Which", "row?"], ["a", "b"], ["1", "2"]]
+        assert "rows.png" not in screen_text(pilot.app)
+        await press(pilot, "space")
+        assert "▣ rows.png" in screen_text(pilot.app)
+        await press(pilot, "e")
+        await told(pilot, "card 'anki-1' was imported")
+        await press(pilot, "3")
+    assert desk.reviews() == [("anki-1", Rating.GOOD)]
 
 
 async def test_ticked_key_points_suggest_the_rating(desk: Desk) -> None:

@@ -98,7 +98,11 @@ class StudyScreen(DeskScreen):
         turn, prompt = self.turn, self.turn.prompt
         deck = self.quiz.services.deck_title(prompt.card.deck, self.lang)
         self.query_one(StudyHeader).show(
-            deck, prompt.card.topic, self.session.counts, prompt.schedule.state, self.session.answered
+            deck,
+            "" if prompt.card.topic == prompt.card.deck else prompt.card.topic,
+            self.session.counts,
+            prompt.schedule.state,
+            self.session.answered,
         )
         ratings = self.query_one(Ratings)
         if turn.revealed:

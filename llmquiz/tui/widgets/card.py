@@ -9,6 +9,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.geometry import Region
 
+from llmquiz.core.card import Kind
 from llmquiz.study.words import frequency_word, word
 from llmquiz.tui.faces import Face
 from llmquiz.tui.text import dotted, muted
@@ -71,9 +72,10 @@ class CardPane(VerticalScroll):
         app = cast("LlmquizApp", self.app)
         flagged = Content.styled(f"⚑ {app.say(f'flag_{flag}')}", FLAG_STYLES[flag]) if flag else ""
         aged = word("as_of", app.lang, date=card.as_of) if card.as_of else ""
+        graded = card.kind is not Kind.NOTE
         return dotted(
-            muted(card.level.value),
-            frequency_word(card.frequency, app.lang),
+            muted(card.level.value) if graded else "",
+            frequency_word(card.frequency, app.lang) if graded else "",
             word(card.kind.value, app.lang),
             aged,
             flagged,

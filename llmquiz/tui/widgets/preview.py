@@ -47,7 +47,7 @@ class Preview(Vertical):
             lambda width: dotted(deck, card.topic, card.level.value, word(card.kind.value, app.lang)).truncate(width)
         )
         self._prose("question").show(shown.question)
-        self._prose("answer").show(shown.sentence_shown or shown.answer)
+        self._prose("answer").show("\n\n".join(part for part in (shown.sentence_shown, shown.answer) if part))
         self._prose("detail").show(shown.detail)
         for part in PARTS:
             self._prose(part).show(part_of(shown, part), label=word(part, app.lang))
