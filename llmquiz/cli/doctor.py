@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +21,9 @@ GOOD, NOTE, BAD = "ok", "note", "problem"
 _SIGNS = {GOOD: "✓", NOTE: "!", BAD: "✗"}
 _STYLES = {GOOD: "green", NOTE: "yellow", BAD: "red bold"}
 _LITTLE_DISK = 200 * 2**20
-_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "lustre")
+_DAY_SECONDS = 86_400
+_JOURNALS = {"wal": "keeps a write-ahead log", "delete": "keeps a rollback journal"}
+_MOST_NAMED = 3  # files
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ def doctor(
     """Check the environment, the database, decks, labs and devices. Exit code 1 if something is wrong."""
     if repair:
         _repair()
-    found = [finding for look in (_environment, _terminal, _database, _decks, _labs, _devices) for finding in look()]
+    looks = (_environment, _settings, _terminal, _database, _imported, _media, _decks, _labs, _devices)
+    found = [finding for look in looks for finding in look()]
     if as_json:
         print(json.dumps({"findings": [asdict(finding) for finding in found]}, ensure_ascii=False, indent=2))
     else:
@@ -95,6 +99,8 @@ def _environment() -> Iterator[Finding]:
 
 
 def _disk(folder: Path) -> Iterator[Finding]:
+    from llmquiz.store import filesystem
+
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
     verdict = GOOD if free > _LITTLE_DISK else BAD
@@ -102,23 +108,26 @@ def _disk(folder: Path) -> Iterator[Finding]:
     yield Finding("data", verdict, f"{folder}, {free / 2**30:.1f} GiB free", advice)
     if not os.access(there, os.W_OK):
         yield Finding("data", BAD, f"{there} cannot be written", "make it writable, or set LLMQUIZ_HOME")
-    if (kind := _file_system(there)) in _NETWORK:
-        advice = "study on one machine at a time: SQLite's log is not shared over a network; or move LLMQUIZ_HOME"
-        yield Finding("data", NOTE, f"{there} lies on a network file system ({kind})", advice)
+    elif not filesystem.locks_work(there):
+        yield Finding("data", BAD, f"{there}: files cannot be locked there", "move LLMQUIZ_HOME to another file system")
+    if filesystem.is_network(there):
+        text = f"{there} lies on a network file system ({filesystem.kind(there)})"
+        yield Finding("data", NOTE, f"{text}: the database {_JOURNALS['delete']}, which is slower")
 
 
-def _file_system(folder: Path) -> str:
-    """The kind of the file system that holds the folder, where Linux tells it."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.is_file():
-        return ""
-    place, best, kind = folder.resolve(), -1, ""
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
-        _, point, name, *_ = line.split()
-        root = Path(point.replace("\\040", " "))
-        if place.is_relative_to(root) and len(root.parts) > best:
-            best, kind = len(root.parts), name
-    return kind
+def _settings() -> Iterator[Finding]:
+    from llmquiz import locations, settings
+    from llmquiz.core.options import Options
+
+    path = locations.settings_file()
+    if not path.exists():
+        return
+    try:
+        Options.from_mapping(settings.load().schedule)
+    except LlmquizError as error:
+        yield Finding("settings", BAD, str(error), "mend the file, or move it away for the defaults")
+    else:
+        yield Finding("settings", GOOD, str(path))
 
 
 def _terminal() -> Iterator[Finding]:
@@ -137,34 +146,100 @@ def _terminal() -> Iterator[Finding]:
 
 def _database() -> Iterator[Finding]:
     from llmquiz import locations
+    from llmquiz.core.errors import StoreError
     from llmquiz.store import health
-    from llmquiz.store.backup import listing
 
     path = locations.database()
     if not path.is_file():
         yield Finding("database", NOTE, "none yet", "`llmquiz study` makes it")
         return
-    found = health.inspect(path)
+    try:
+        found = health.inspect(path)
+    except StoreError as error:
+        yield Finding("database", BAD, str(error), "move it away, or choose another LLMQUIZ_HOME")
+        return
     for problem in found.problems:
         yield Finding(
             "database", BAD, problem, "`llmquiz doctor --repair` rebuilds it, `llmquiz restore` brings back a copy"
         )
     if not found.problems:
         held = f"{found.reviews} reviews of {found.cards} cards"
-        yield Finding("database", GOOD, f"whole: {held}, {found.size / 2**20:.1f} MiB, schema {found.schema}")
-    backups = listing(path)
-    if not backups:
+        size = f"{found.size / 2**20:.1f} MiB, schema {found.schema}, {_JOURNALS[found.journal]}"
+        yield Finding("database", GOOD, f"whole: {held}, {size}")
+    yield from _clock(found.last_review_ms)
+    yield from _backups(path, found.last_review_ms)
+
+
+def _clock(answered_ms: int | None) -> Iterator[Finding]:
+    ahead = (answered_ms or 0) / 1000 - time.time()
+    if ahead > _DAY_SECONDS:
+        last = f"the last review is of {datetime.fromtimestamp((answered_ms or 0) / 1000):%F %R}, in the future"
+        advice = "set this machine's clock; what was answered while it was wrong is asked again soon"
+        yield Finding("clock", NOTE, last, advice)
+
+
+def _backups(path: Path, answered_ms: int | None) -> Iterator[Finding]:
+    from llmquiz.store.backup import listing, newest
+
+    backups = {one.path: one for one in listing(path)}
+    last = backups.get(newest(path) or Path())
+    if last is None:
         yield Finding(
             "backups", NOTE, "none yet", "one is made every day that you study; `llmquiz backup` makes one now"
         )
         return
-    last = backups[-1]
     yield Finding("backups", GOOD, f"{len(backups)}, the last of {last.at:%F %R}, {last.path}")
-    answered = found.last_review_ms
-    if answered and (datetime.fromtimestamp(answered / 1000) - last.at).days >= 2:
+    if answered_ms and (datetime.fromtimestamp(min(answered_ms / 1000, time.time())) - last.at).days >= 2:
         yield Finding(
             "backups", BAD, "the last is days older than the last review", "`llmquiz backup` says what hinders it"
         )
+
+
+def _reading(sql: str) -> list[tuple[Any, ...]]:
+    """Rows of the database; none where there is none, or where another look has said that it cannot be read."""
+    from llmquiz import locations
+    from llmquiz.store import Store
+    from llmquiz.store.database import explained
+
+    try:
+        with Store.open(read_only=True) as store, explained(locations.database()):
+            return store.connection.execute(sql).fetchall()
+    except LlmquizError:
+        return []
+
+
+def _imported() -> Iterator[Finding]:
+    sql = """SELECT origin, count(DISTINCT deck.id), count(card.id) FROM deck JOIN card ON card.deck = deck.id
+    WHERE origin IS NOT NULL AND card.archived_at IS NULL GROUP BY origin ORDER BY origin"""
+    for origin, decks, notes in _reading(sql):
+        yield Finding("imported", GOOD, f"{notes} notes in {decks} decks from {origin}")
+
+
+def _media() -> Iterator[Finding]:
+    """Files that notes name, against those in the media folder."""
+    from llmquiz import locations
+
+    folder = locations.media()
+    kept = dict(_reading("SELECT name, bytes FROM media"))
+    there = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()} if folder.is_dir() else {}
+    missing = sorted(name for name in kept if name not in there)
+    changed = sorted(name for name in kept if name in there and there[name] != kept[name])
+    strange = sorted(there.keys() - kept.keys())
+    if kept and not missing and not changed:
+        yield Finding("media", GOOD, f"{len(kept)} files, {sum(there.values()) / 2**20:.1f} MiB, {folder}")
+    if missing:
+        yield Finding("media", BAD, f"missing: {_named(missing)}", "import the file that they came with once more")
+    if changed:
+        advice = "move them away, then import the file that they came with once more"
+        yield Finding("media", BAD, f"of another size than imported: {_named(changed)}", advice)
+    if strange:
+        yield Finding("media", NOTE, f"no note names {_named(strange)}", f"they may be deleted from {folder}")
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:_MOST_NAMED])
+    return shown if more <= 0 else f"{shown} and {more} more"
 
 
 def _decks() -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """The study day: it rolls over at 4 am, so that a card learned at 11 pm is not due at midnight.
 
-A day is an integer, the proleptic ordinal of its local date (`datetime.date.toordinal`). Instants are Unix seconds.
+A day is an integer, the proleptic ordinal of its local date (`datetime.date.toordinal`). Instants are Unix seconds. A
+day lasts 23 to 25 hours, and where a zone changed sides of the date line none at all or two: count days, never seconds.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 A copy is made before every migration and restore, once on each day that something changed, and when asked for. They
 are thinned as they age: the newest five stay, of the last two weeks one a day, of the last two months one a week, of
 the last year one a month.
+
+A name says when the machine believed that the copy was made. A copy of tomorrow is of a clock that was wrong: how old
+it is nobody knows, so it stays, and neither ages the others nor stands for the copy of today.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +25,9 @@ from llmquiz.core.errors import StoreError
 
 NEWEST, DAYS, WEEKS, MONTHS = 5, 14, 8, 12  # how many of each are kept
 STALE_PART = timedelta(hours=1)  # an unfinished copy so old is of a process that died
+_PATIENCE = 2.0  # seconds that a copy waits for a lock
+_MOST_THINNED = 2  # at a time: an hour with the clock ten years ahead makes every copy old
+_TRAVEL = timedelta(days=2)  # names are of local time: a flight may put one so far ahead
 _FORMAT = "%Y%m%d-%H%M%S"
 _NAME = re.compile(r"(?P<stem>.+)-(?P<stamp>\d{8}-\d{6})(?:-(?P<label>[a-z0-9-]+))?\.db")
 
@@ -46,27 +52,37 @@ def listing(path: Path) -> list[Backup]:
     for file in folder(path).glob(f"{path.stem}-*.db"):
         if (match := _NAME.fullmatch(file.name)) and match["stem"] == path.stem:
             try:
-                found.append(Backup(file, datetime.strptime(match["stamp"], _FORMAT), match["label"] or ""))
-            except ValueError:  # digits, but no date
+                one = Backup(file, datetime.strptime(match["stamp"], _FORMAT), match["label"] or "")
+                found.append((one.at, file.stat().st_mtime_ns, one))
+            except (ValueError, FileNotFoundError):  # digits, but no date; or thinned by another process just now
                 continue
-    return sorted(found, key=lambda one: (one.at, one.path.stat().st_mtime_ns))
+    return [one for _, _, one in sorted(found, key=lambda entry: entry[:2])]
 
 
 def newest(path: Path) -> Path | None:
-    """The youngest backup of the database at `path`; None if there is none."""
+    """The youngest backup of the database at `path`, of tomorrow only if there is no other; None if there is none."""
     found = listing(path)
-    return found[-1].path if found else None
+    past = [one for one in found if one.at <= datetime.now() + _TRAVEL]
+    return (past or found)[-1].path if found else None
 
 
 def due(path: Path, *, now: float | None = None) -> bool:
     """Whether the database has changed, and has no backup of today yet."""
-    found = listing(path)
+    today = datetime.fromtimestamp(time.time() if now is None else now).date()
+    found = [one for one in listing(path) if one.at.date() <= today]
     if not found:
         return path.is_file()
-    if found[-1].at.date() >= datetime.fromtimestamp(time.time() if now is None else now).date():
+    if found[-1].at.date() == today:
         return False
-    changed = max(file.stat().st_mtime for file in (path, path.with_name(path.name + "-wal")) if file.exists())
-    return changed > found[-1].path.stat().st_mtime
+    changed = [_changed(file) for file in (path, path.with_name(path.name + "-wal"))]
+    return max(changed) > _changed(found[-1].path)
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # the log goes when the last process closes the database
+        return 0.0
 
 
 def make(connection: sqlite3.Connection, path: Path, *, label: str = "", now: float | None = None) -> Path:
@@ -85,33 +101,34 @@ def make(connection: sqlite3.Connection, path: Path, *, label: str = "", now: fl
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise StoreError(f"{target}: backup cannot be written: {str(error).lower()}; nothing was changed") from error
-    thin(path)
+    with suppress(OSError):  # the copy is made; that an old one cannot be removed is no reason to fail
+        thin(path, spared=target, now=now)
     return target
 
 
-def thin(path: Path) -> None:
+def thin(path: Path, *, spared: Path | None = None, now: float | None = None) -> None:
     """Remove backups that are no longer worth their place, and unfinished ones of processes that died."""
     found = listing(path)
-    keep = kept([one.at for one in found])
-    for number, one in enumerate(found):
-        if number not in keep:
-            one.path.unlink(missing_ok=True)
-    oldest = time.time() - STALE_PART.total_seconds()
-    for part in folder(path).glob(f"{path.stem}-*.part"):
-        if part.stat().st_mtime < oldest:
+    keep = kept([one.at for one in found], now=datetime.fromtimestamp(time.time() if now is None else now))
+    surplus = [one.path for number, one in enumerate(found) if number not in keep and one.path != spared]
+    for old in surplus[:_MOST_THINNED]:
+        old.unlink(missing_ok=True)
+    for part in folder(path).glob(f"{path.stem}-*.part*"):
+        if abs(time.time() - _changed(part)) > STALE_PART.total_seconds():
             part.unlink(missing_ok=True)
 
 
-def kept(times: Sequence[datetime]) -> set[int]:
+def kept(times: Sequence[datetime], *, now: datetime | None = None) -> set[int]:
     """Which of the backups, oldest first, are kept: the newest ones, and the last of each day, week and month.
 
-    Ages count from the newest, so that a collection that rests for a year loses nothing.
+    Ages count from the newest, so that a collection that rests for a year loses nothing. Those later than `now` stay.
     """
-    chosen = set(range(len(times))[-NEWEST:])
+    past = times if now is None else [at for at in times if at <= now + _TRAVEL]
+    chosen = {*range(len(past))[-NEWEST:], *range(len(past), len(times))}
     for periods, name in (
-        (DAYS, [at.date().toordinal() for at in times]),
-        (WEEKS, [at.date().toordinal() // 7 for at in times]),
-        (MONTHS, [12 * at.year + at.month for at in times]),
+        (DAYS, [at.date().toordinal() for at in past]),
+        (WEEKS, [at.date().toordinal() // 7 for at in past]),
+        (MONTHS, [12 * at.year + at.month for at in past]),
     ):
         last = {period: number for number, period in enumerate(name)}
         chosen |= {number for period, number in last.items() if period > name[-1] - periods}
@@ -129,11 +146,12 @@ def restore(source: Path, path: Path) -> None:
         copy = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)
         target = sqlite3.connect(path, isolation_level=None, timeout=2)
         try:
-            # Leaving WAL needs the file for oneself; in WAL a copy with other pages would be refused, too.
+            # Leaving WAL needs the file for oneself; in WAL a copy with other pages would be refused, too. Whoever
+            # opens it next goes back to WAL. On a network folder it never was: a session there sees what was restored.
             if target.execute("PRAGMA journal_mode = DELETE").fetchone()[0] != "delete":
                 raise StoreError(f"{path}: is in use by another llmquiz; close it, then try again")
-            copy.backup(target)
-            target.execute("PRAGMA journal_mode = WAL")
+            target.execute("PRAGMA synchronous = EXTRA")
+            copy.backup(target, progress=_impatient())
         finally:
             target.close()
             copy.close()
@@ -148,11 +166,14 @@ def restore(source: Path, path: Path) -> None:
 def set_aside(paths: Iterable[Path], *, now: float | None = None) -> list[Path]:
     """Rename files that cannot be used, so that nothing is lost; their new places."""
     stamp = time.strftime(_FORMAT, time.localtime(now))
-    moved = []
-    for path in paths:
-        if path.exists():
-            moved.append(path.rename(path.with_name(f"{path.name}.damaged-{stamp}")))
-    return moved
+    return [path.rename(aside_name(path, stamp)) for path in paths if path.exists()]
+
+
+def aside_name(path: Path, stamp: str | None = None) -> Path:
+    """Where a damaged file is put, beside what was put there before."""
+    name = f"{path.name}.damaged-{stamp or time.strftime(_FORMAT)}"
+    names = chain((name,), (f"{name}-{number}" for number in count(2)))
+    return next(file for file in map(path.with_name, names) if not file.exists())
 
 
 def _free_name(path: Path, label: str, now: float | None) -> Path:
@@ -162,11 +183,22 @@ def _free_name(path: Path, label: str, now: float | None) -> Path:
     return next(file for file in (folder(path) / f"{name}.db" for name in names) if not file.exists())
 
 
+def _impatient() -> Callable[[int, int, int], None]:
+    """Ends a copy that waits for another's lock; Python by itself waits without end."""
+    end = time.monotonic() + _PATIENCE
+
+    def look(status: int, remaining: int, total: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > end:
+            raise sqlite3.OperationalError("database is locked")
+
+    return look
+
+
 def _copy(connection: sqlite3.Connection, part: Path) -> None:
     copy = sqlite3.connect(part)
     try:
-        connection.backup(copy)
+        connection.backup(copy, progress=_impatient())
     finally:
         copy.close()
-    with part.open("rb") as file:
+    with part.open("rb+") as file:  # Windows syncs only what may be written
         os.fsync(file.fileno())

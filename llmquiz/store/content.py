@@ -1,4 +1,7 @@
-"""Cards from decks into the store, by stable id: an edit keeps the schedule, a vanished card is archived."""
+"""Cards from decks into the store, by stable id: an edit keeps the schedule, a vanished card is archived.
+
+A deck that came from another program has an `origin` and no file: nothing here touches it or its cards.
+"""
 
 from __future__ import annotations
 
@@ -40,20 +43,24 @@ def sync(
 ) -> SyncReport:
     """Bring the store in line with `decks`, in the transaction that the caller holds; other decks stay as they are."""
     at = int(now)
-    places = _places(decks)
+    foreign = {row[0] for row in connection.execute("SELECT id FROM deck WHERE origin IS NOT NULL")}
+    decks = [deck for deck in decks if deck.id not in foreign]
     stored = _stored(connection)
-    plan = _plan(places, stored, {deck.id for deck in decks} if archive_missing else set(), set(gone))
+    brought = {card_id for card_id, was in stored.items() if was.deck in foreign}
+    places = {card_id: place for card_id, place in _places(decks).items() if card_id not in brought}
+    plan = _plan(places, stored, {deck.id for deck in decks} if archive_missing else set(), set(gone) - foreign)
     _write_decks(connection, decks)
     _add(connection, plan.added, at)
     _change(connection, plan.changed, at)
     _move(connection, plan.moved)
     _restore(connection, plan.restored)
     _archive(connection, plan.archived, at)
-    connection.executemany("UPDATE deck SET archived_at = ? WHERE id = ?", [(at, deck) for deck in gone])
+    archive = "UPDATE deck SET archived_at = ? WHERE id = ? AND origin IS NULL"
+    connection.executemany(archive, [(at, deck) for deck in gone])
     touched = [card for card, _ in (*plan.added, *plan.changed)]
     _schedule_parts(connection, [*touched, *(places[card_id][0] for card_id in plan.restored)])
     _index(connection, [card.id for card in touched])
-    _queue_new_cards(connection)
+    queue_new_cards(connection)
     return SyncReport(len(plan.added), len(plan.changed), len(plan.archived), len(plan.restored))
 
 
@@ -167,10 +174,17 @@ def _index(connection: sqlite3.Connection, card_ids: list[str]) -> None:
         index_rows(connection, connection.execute(f"SELECT number, content FROM card WHERE id IN ({marks})", chunk))
 
 
-def _queue_new_cards(connection: sqlite3.Connection) -> None:
+def ranks(connection: sqlite3.Connection) -> dict[str, int]:
+    """The decks in the order in which their new cards come up: those of files first, then what was imported."""
+    decks = connection.execute(
+        "SELECT id FROM deck WHERE archived_at IS NULL ORDER BY origin IS NOT NULL, position, id"
+    )
+    return {deck: rank for rank, (deck,) in enumerate(decks)}
+
+
+def queue_new_cards(connection: sqlite3.Connection) -> None:
     """Give each new card its place in the queue: decks in their order, cards as their document has them."""
-    decks = connection.execute("SELECT id FROM deck WHERE archived_at IS NULL ORDER BY position, id")
-    rank = {deck: number for number, (deck,) in enumerate(decks)}
+    rank = ranks(connection)
     rows = connection.execute(
         """SELECT schedule.id, due, deck, position FROM schedule JOIN card ON card.id = schedule.card
         WHERE state = 0 AND retired = 0"""

@@ -2,23 +2,40 @@
 
 `import sqlite_utils` costs a quarter of a second, more than all the rest of a start. So the connection is opened by
 the standard library, and `sqlite_utils` is imported only where the schema is behind or someone asks for `Store.db`.
+
+On a local disk the database keeps a write-ahead log, so that a session is never kept from answering by a backup; on a
+network folder a rollback journal (see `llmquiz.store.filesystem`). Either way a commit returns when it is on disk.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from random import random
+from typing import Any
 
 from llmquiz.core.errors import StoreError
-from llmquiz.store import backup
+from llmquiz.store import backup, filesystem
 from llmquiz.store.migrations import APPLICATION_ID, LATEST, apply
 
 BUSY_TIMEOUT_MS = 5000
+_PAUSE = 0.04  # seconds at most between two tries
 _OLDEST_SQLITE = (3, 37, 0)
 _CACHE_KIB = 32 * 1024
 _PAGE_BYTES = 2048
+_WAL_VERSIONS = b"\2\2"  # of writer and reader, at byte 18 of a database that keeps a write-ahead log
+_SYNCHRONOUS = {"wal": "FULL", "delete": "EXTRA"}  # with a journal, its removal is the commit: the folder is synced too
+
+# What this connection did, and as its least row the last action before it: others' actions are not ours to undo.
+_OWN_ACTIONS = (
+    "CREATE TEMP TABLE own_action (id INTEGER PRIMARY KEY)",
+    "INSERT INTO own_action SELECT coalesce(max(id), 0) FROM action",
+    """CREATE TEMP TRIGGER note_own_action AFTER INSERT ON main.action
+    BEGIN INSERT INTO own_action VALUES (new.id); END""",
+)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -39,6 +56,12 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def is_own(connection: sqlite3.Connection, action: int) -> bool:
+    """Whether an action was done through this connection, or before it was opened; else another llmquiz did it."""
+    sql = "SELECT ?1 IN (SELECT id FROM own_action) OR ?1 < (SELECT min(id) FROM own_action)"
+    return bool(connection.execute(sql, (action,)).fetchone()[0])
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turns an error of SQLite into a `StoreError` about the database at `path`."""
@@ -51,7 +74,9 @@ def explained(path: Path) -> Iterator[None]:
 def explain(error: sqlite3.Error, path: Path) -> StoreError:
     """What went wrong with the database at `path`, and the next step."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+        if not filesystem.locks_work(path.parent):
+            return StoreError(f"{path}: cannot be locked: its file system has no locks; move LLMQUIZ_HOME to another")
         return StoreError(f"{path}: database is locked by another llmquiz; close it or wait, then try again")
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"{path}: disk is full, the last change was not saved; free some space, then try again")
@@ -62,7 +87,7 @@ def explain(error: sqlite3.Error, path: Path) -> StoreError:
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreError(f"{path}: is damaged or not a database ({error}); {_rescue(path)}")
     if code == sqlite3.SQLITE_IOERR:
-        return StoreError(f"{path}: cannot be read or written ({error}); check the disk, then try again")
+        return StoreError(f"{path}: cannot be read or written ({error}); check disk, quota and mount, then try again")
     return StoreError(f"{path}: {str(error).lower()}")
 
 
@@ -80,7 +105,36 @@ def _open_writer(path: Path) -> sqlite3.Connection:
         raise StoreError(f"{path.parent}: cannot be made: {_reason(error)}; choose another LLMQUIZ_HOME") from error
     if path.is_dir():
         raise StoreError(f"{path}: is a folder, not a database; move it away")
+    if filesystem.journal_mode(path) == "delete" and _keeps_log(path):
+        _patiently(lambda: _leave_log(path))
     return sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False)
+
+
+def _patiently(change: Callable[[], Any]) -> Any:
+    """What `change` returns, tried again while others are in its way: SQLite does not wait where two could for ever."""
+    end = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            return change()
+        except sqlite3.OperationalError as error:
+            if time.monotonic() > end or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(random() * _PAUSE)
+
+
+def _keeps_log(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:] == _WAL_VERSIONS
+    except OSError:
+        return False  # SQLite will say what is wrong
+
+
+def _leave_log(path: Path) -> None:
+    """A database that was moved to a network folder: alone with it, SQLite reads its log without shared memory."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def _open_reader(path: Path) -> sqlite3.Connection:
@@ -88,15 +142,25 @@ def _open_reader(path: Path) -> sqlite3.Connection:
         raise StoreError(f"{path}: there is no database yet; start `llmquiz study` once")
     from urllib.parse import quote
 
-    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    connection = _reader(uri)
+    uri = f"file:{quote(str(path.absolute()))}"
+    # A journal is of a process that died within a change: SQLite takes that back, for which it has to write.
+    connection = _reader(f"{uri}?mode={'rw' if _holds(path, '-journal') else 'ro'}")
     try:
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-    except sqlite3.OperationalError:
-        # A WAL database in a folder without write permission opens only if SQLite may assume that nobody writes to it.
+    except sqlite3.OperationalError as error:
         connection.close()
-        connection = _reader(f"{uri}&immutable=1")
+        # In a folder without write permission, a database that keeps a log opens only if SQLite may assume that nobody
+        # writes; it would then overlook what a log or a journal holds.
+        refused = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if not refused or _holds(path, "-wal") or _holds(path, "-journal"):
+            raise
+        connection = _reader(f"{uri}?mode=ro&immutable=1")
     return connection
+
+
+def _holds(path: Path, ending: str) -> bool:
+    beside = path.with_name(path.name + ending)
+    return beside.is_file() and beside.stat().st_size > 0
 
 
 def _reader(uri: str) -> sqlite3.Connection:
@@ -115,12 +179,20 @@ def _use(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None
     if not read_only:
         # Heeded by a new file alone. An answer changes a row in each of six pages or so, and the log holds whole pages.
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        _set_journal(connection, filesystem.journal_mode(path))
+        connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     if version < LATEST:
         _migrate(connection, path)
+    if not read_only:
+        for statement in _OWN_ACTIONS:
+            connection.execute(statement)
+
+
+def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
+    mode = _patiently(lambda: connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
+    connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS.get(mode, 'EXTRA')}")
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path, version: int) -> None:
@@ -143,7 +215,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             apply(Database(connection))
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # SQLite rolls back by itself after some errors, a full disk among them.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

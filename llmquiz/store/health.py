@@ -1,12 +1,15 @@
 """Whether a database is whole, what it holds, and how to mend one that is not.
 
 Nothing is mended in place. What can still be read goes into a new file; the damaged one is set aside, never deleted.
+Its place is taken in one transaction: killed at any moment, the database is the damaged one or the rebuilt one.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ class Health:
         cards, reviews: rows; undone reviews count, for they are facts too.
         last_review_ms: Unix milliseconds of the last answer; None without one.
         problems: what is wrong, a line each; none if it is whole.
+        journal: how changes are kept from being half done: ``wal`` or ``delete``.
     """
 
     size: int
@@ -36,6 +40,7 @@ class Health:
     reviews: int
     last_review_ms: int | None
     problems: tuple[str, ...]
+    journal: str = "delete"
 
 
 def inspect(path: Path, *, thorough: bool = True) -> Health:
@@ -66,17 +71,50 @@ def repair(path: Path, *, now: float | None = None) -> tuple[Health, list[Path]]
         StoreError: if another process has it open, nothing can be read, or the disk is full; then nothing is changed.
     """
     part = path.with_name(f"{path.name}.repaired")
-    part.unlink(missing_ok=True)
+    _remove((part, part.with_name(f"{part.name}-journal")))
     try:
         with closing(sqlite3.connect(path, timeout=2)) as damaged, closing(sqlite3.connect(part)) as new:
             _salvage(damaged, new)
         found = inspect(part)
-    except sqlite3.DatabaseError as error:
-        part.unlink(missing_ok=True)
+        moved = _replace(path, part, now)
+    except (sqlite3.DatabaseError, OSError) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise StoreError(f"{path}: is in use by another llmquiz; close it, then try again") from error
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL or isinstance(error, OSError):
+            raise StoreError(f"{path}: cannot be rebuilt ({error}); free some space, then try again") from error
         raise StoreError(f"{path}: nothing can be read ({error}); `llmquiz restore` brings back a backup") from error
-    moved = backup.set_aside([path.with_name(path.name + end) for end in ("-wal", "-shm", "")], now=now)
-    part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return found, moved
+
+
+def _replace(path: Path, rebuilt: Path, now: float | None) -> list[Path]:
+    """Put `rebuilt` in the place of `path`; where the damaged files are now."""
+    stamp = None if now is None else time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    there = [path.with_name(path.name + end) for end in ("-wal", "-journal", "")]
+    copies = {file: backup.aside_name(file, stamp) for file in there if file.exists()}
+    try:
+        for file, copy in copies.items():
+            shutil.copyfile(file, copy)
+        backup.restore(rebuilt, path)
+    except StoreError as error:
+        if "in use" not in str(error) and isinstance(error.__cause__, sqlite3.DatabaseError):
+            # Not even its first page can be read: no session has it open, and nothing can be written into it.
+            for file in there[:-1]:
+                file.unlink(missing_ok=True)
+            rebuilt.replace(path)
+            return list(copies.values())
+        _remove(copies.values())
+        raise
+    except OSError:
+        _remove(copies.values())
+        raise
+    return list(copies.values())
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _inspect(connection: sqlite3.Connection, path: Path, size: int, check: str) -> Health:
@@ -92,7 +130,8 @@ def _inspect(connection: sqlite3.Connection, path: Path, size: int, check: str) 
     reviews, last = 0, None
     if schema >= 2:
         reviews, last = connection.execute("SELECT count(*), max(id) FROM review").fetchone()
-    return Health(size, schema, cards, reviews, last, tuple(problems))
+    journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    return Health(size, schema, cards, reviews, last, tuple(problems), journal)
 
 
 def _salvage(damaged: sqlite3.Connection, new: sqlite3.Connection) -> None:
@@ -143,5 +182,6 @@ def _rows(damaged: sqlite3.Connection, table: str, columns: list[str]) -> Iterat
 
 def _reader(path: Path) -> sqlite3.Connection:
     """Read-only, unless a process died within a change: SQLite takes that back when the file is opened."""
-    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+    journal = path.with_name(f"{path.name}-journal")
+    mode = "rw" if journal.is_file() and journal.stat().st_size else "ro"
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)

@@ -1,7 +1,8 @@
 """What the user did, appended and never changed: answers, suspensions, burials, flags, and their undoing.
 
 Each action keeps the rows of `schedule` that it changed, as they were, so undoing puts back exactly those. An undone
-answer stays in the log and is named in `undone`; the view `live_review` leaves it out.
+answer stays in the log and is named in `undone`; the view `live_review` leaves it out. What was merged from another
+program is a barrier: the rows that an older action kept are not those that stand now, so it cannot be taken back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from llmquiz.core.schedule import Memory, Schedule, State
 from llmquiz.store.records import CardProgress, ReviewRecord
 
 UNDO_DEPTH = 30
+_BARRIER = "undo barrier"
 
 Row: TypeAlias = tuple[Any, ...]
 """A row of `schedule`: the columns of `COLUMNS`."""
@@ -143,7 +145,7 @@ def add_action(
 
 
 def undo_last(connection: sqlite3.Connection, *, at: float, day: int) -> UndoneAction | None:
-    """Take back the youngest action that stands; None if there is none, or if `UNDO_DEPTH` were taken back in a row."""
+    """Take back the youngest action since the barrier; None if there is none, or after `UNDO_DEPTH` in a row."""
     action = _last_standing(connection)
     if action is None:
         return None
@@ -170,9 +172,20 @@ def _last_standing(connection: sqlite3.Connection) -> Row | None:
     found: Row | None = connection.execute(
         """SELECT id, kind, schedule, review, before, day FROM action
         WHERE kind <> 'undo' AND id NOT IN (SELECT undoes FROM action WHERE undoes IS NOT NULL)
-        ORDER BY id DESC LIMIT 1"""
+        AND id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?), 0)
+        ORDER BY id DESC LIMIT 1""",
+        (_BARRIER,),
     ).fetchone()
     return found
+
+
+def bar_undo(connection: sqlite3.Connection) -> None:
+    """Whatever was done until now stays done."""
+    connection.execute(
+        """INSERT INTO meta SELECT ?, coalesce(max(id), 0) FROM action WHERE true
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value""",
+        (_BARRIER,),
+    )
 
 
 def history(connection: sqlite3.Connection, schedule: int) -> list[ReviewRecord]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llmquiz.core.card import Lang
 from llmquiz.core.mix import mix
+from llmquiz.core.options import DAY_SECONDS
 from llmquiz.core.schedule import State
 from llmquiz.store.records import DeckCounts
 
@@ -69,6 +70,24 @@ def new(connection: sqlite3.Connection, today: int, scope: Filter, *, shuffle: b
     return _rows(connection, "state = 0", order, scope, today)
 
 
+def clock_was_ahead(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether the log holds answers of more than a day after `now`: they were given while the clock was wrong."""
+    return bool(connection.execute("SELECT max(id) > ? FROM review", (_ms_ahead(now),)).fetchone()[0])
+
+
+def stranded(connection: sqlite3.Connection, now: float, until: int, today: int, scope: Filter) -> Iterator[QueueRow]:
+    """Cards answered while the clock was more than a day ahead of `now`; they would not come back for as long.
+
+    When they are due nobody knows, so they are due now. Those that are due up to the study day `until` are left out.
+    """
+    condition = "state <> 0 AND last_review > :ahead AND NOT (state = 2 AND due <= :until)"
+    return _rows(connection, condition, "last_review", scope, today, ahead=_ms_ahead(now) / 1000, until=until)
+
+
+def _ms_ahead(now: float) -> float:
+    return (now + DAY_SECONDS) * 1000
+
+
 def done(connection: sqlite3.Connection, day: int) -> Done:
     """What was studied on `day`: first answers, and answers to cards that were due on a day rather than at a second."""
     sql = """SELECT total(state = 0), total(state = 2 OR (state IN (1, 3) AND last_interval > 0))
@@ -83,6 +102,9 @@ def deck_counts(
     """What each deck has to offer, each capped by what the day's limits leave."""
     values = {"today": today, "learn_until": learn_until}
     due = {row[0]: row[1:] for row in connection.execute(_DUE_BY_DECK, values)}
+    for deck, count in _stranded_by_deck(connection, learn_until, today):
+        new_cards, in_learning, reviewable = due.get(deck, (0, 0, 0))
+        due[deck] = (new_cards, in_learning, reviewable + count)
     totals = connection.execute("SELECT deck, count(*) FROM card WHERE archived_at IS NULL GROUP BY deck")
     total = dict(totals.fetchall())
     decks = connection.execute(
@@ -111,6 +133,13 @@ SELECT deck, sum(new), sum(learning), sum(due) FROM (
   SELECT deck, 0, 0, count(*) {_READY_CARDS} AND state = 2 AND due <= :today GROUP BY deck
 ) GROUP BY deck
 """
+
+
+def _stranded_by_deck(connection: sqlite3.Connection, now: float, today: int) -> Iterator[tuple[str, int]]:
+    if clock_was_ahead(connection, now):
+        condition = "state <> 0 AND last_review > :ahead AND NOT (state = 2 AND due <= :today)"
+        sql = f"SELECT deck, count(*) {_READY_CARDS} AND {condition} GROUP BY deck"
+        yield from connection.execute(sql, {"today": today, "ahead": _ms_ahead(now) / 1000})
 
 
 def _rows(

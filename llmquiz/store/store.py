@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from llmquiz.core.day import Calendar
 from llmquiz.core.errors import StoreError
 from llmquiz.core.options import Options
 from llmquiz.core.schedule import Schedule
-from llmquiz.store import backup, content, log, queue, runs, search
+from llmquiz.store import backup, content, intakewords, log, queue, runs, search
 from llmquiz.store.codec import decode_card
 from llmquiz.store.database import connect, explained
 from llmquiz.store.records import (
@@ -227,7 +227,15 @@ class Store:
             )
 
     def search(self, query: str, limit: int = 50) -> list[SearchHit]:
-        """Cards that hold every word of `query` in either language, in id, topic or tags; all cards if it is empty."""
+        """Cards that hold every word of `query` in either language, in id, topic or tags; all cards if it is empty.
+
+        The first search after an import puts its notes into the index. Where that cannot be written they are not found.
+        """
+        with explained(self.path):
+            waiting = intakewords.pending(self.connection)
+        if waiting:
+            with suppress(StoreError), self.transaction() as connection:
+                intakewords.catch_up(connection)
         with explained(self.path):
             return search.search(self.connection, query, limit)
 

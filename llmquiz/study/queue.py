@@ -12,6 +12,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from llmquiz.core.day import Calendar
 from llmquiz.core.options import Options
@@ -136,7 +137,7 @@ def build(
     with explained(store.path):
         if scope.card:
             return _one_card(store, scope.card, learn_ahead, seen)
-        gathering = _Gathering(store, options, scope, today)
+        gathering = _Gathering(store, options, scope, today, now)
         learning = gathering.learning(calendar)
         main = gathering.main()
     if scope.limit is not None:
@@ -159,13 +160,15 @@ def _one_card(store: Store, card: str, learn_ahead: float, seen: Collection[int]
 class _Gathering:
     """One pass over what is due; of the parts of a card only the first that comes up is taken."""
 
-    def __init__(self, store: Store, options: Options, scope: Scope, today: int) -> None:
+    def __init__(self, store: Store, options: Options, scope: Scope, today: int, now: float) -> None:
         self._connection = store.connection
         self._options = options
         self._scope = scope
         self._filter = Filter(scope.decks, scope.topics)
         self._today = today
+        self._now = now
         self._between_days: list[QueueRow] = []
+        self._learned: set[int] = set()
         self._cards: set[str] = set()
 
     def learning(self, calendar: Calendar) -> list[QueueRow]:
@@ -178,13 +181,18 @@ class _Gathering:
             else:
                 within.append(row)
         self._cards.update(row.card for row in within)
+        self._learned = {row.schedule for row in (*within, *self._between_days)}
         return within
 
     def main(self) -> list[QueueRow]:
         done = queue.done(self._connection, self._today)
         reviews_left = self._options.reviews_per_day - done.reviews
         between_days = self._some(iter(self._between_days), reviews_left)
-        due = queue.reviews(self._connection, self._today + self._scope.ahead, self._today, self._filter)
+        until = self._today + self._scope.ahead
+        due = queue.reviews(self._connection, until, self._today, self._filter)
+        if queue.clock_was_ahead(self._connection, self._now):
+            stranded = queue.stranded(self._connection, self._now, until, self._today, self._filter)
+            due = chain(due, (row for row in stranded if row.schedule not in self._learned))
         reviews = self._some(due, reviews_left - len(between_days))
         shuffle = self._options.new_order == "random"
         fresh = queue.new(self._connection, self._today, self._filter, shuffle=shuffle)

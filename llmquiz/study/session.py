@@ -7,6 +7,7 @@ card that was answered elsewhere meanwhile is refused, never written over the ot
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ from llmquiz.core.rating import Rating
 from llmquiz.core.schedule import Schedule, State
 from llmquiz.core.scheduler import Outcome, Scheduler
 from llmquiz.store import Store, log
+from llmquiz.store.database import is_own
 from llmquiz.store.queue import QueueRow
 from llmquiz.store.records import ReviewRecord, StudyItem
 from llmquiz.study.prompt import (
@@ -163,11 +165,14 @@ class Session:
         Returns None if there is nothing to take back, or after thirty in a row.
 
         Raises:
-            StoreError: if it cannot be written; nothing has changed.
+            StaleCardError: if another llmquiz did the last thing while this one is open. StoreError: if it cannot be
+            written. Nothing has changed.
         """
         now = self._clock()
         with self.store.transaction() as connection:
             undone = log.undo_last(connection, at=now, day=self.calendar.day(now))
+            if undone is not None:
+                self._check_own(connection, undone.schedule)
         if undone is None:
             return None
         self._forget()
@@ -290,9 +295,17 @@ class Session:
             self._forget()
             raise StaleCardError(f"card '{row[1]}' was changed elsewhere meanwhile; go on with the next card")
 
+    def _check_own(self, connection: sqlite3.Connection, schedule: int) -> None:
+        """That the action which was just taken back is not one that another process did meanwhile."""
+        (action,) = connection.execute("SELECT undoes FROM action ORDER BY id DESC LIMIT 1").fetchone()
+        if not is_own(connection, action):
+            row = log.row(connection, schedule)
+            name = row[1] if row else schedule
+            raise StaleCardError(f"the last answer, to '{name}', was given in another llmquiz; take it back there")
+
     def _siblings(self, prompt: Prompt, today: int) -> list[log.Row]:
         """The other parts of the card that would come up and are not being learned within this day."""
-        if prompt.card.kind is not Kind.CLOZE or not self.options.bury_siblings or self.scope.card:
+        if prompt.card.kind not in (Kind.CLOZE, Kind.NOTE) or not self.options.bury_siblings or self.scope.card:
             return []
         rollover = self.calendar.start(today + 1)
         rows = log.rows_of_card(self.store.connection, prompt.card.id)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmquiz.store import Store
+from tests.store.crash_child import Children
 
 
 @pytest.fixture
@@ -19,3 +20,10 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[Store]:
     with Store.open(path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def children() -> Iterator[Children]:
+    """A process that forks others, which may be killed."""
+    with Children() as server:
+        yield server

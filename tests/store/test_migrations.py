@@ -15,9 +15,22 @@ from llmquiz.store.migrations import LATEST
 from llmquiz.store.search import index_all
 from tests.support.making import make_card
 
+FOREIGN = (
+    "UPDATE deck SET origin = 'anki'",
+    "UPDATE review SET anki_type = 1, anki_factor = 2300",
+    "INSERT INTO anki_reschedule VALUES (8, 1, 9, 4, 0, 0, 4)",
+    "INSERT INTO anki_notetype VALUES (1, '{}')",
+    "INSERT INTO anki_preset VALUES (1, '{}')",
+    "INSERT INTO anki_deck VALUES (1, 'deck', '{}')",
+    "INSERT INTO anki_note VALUES ('a', 1, 'guid', 1, 100, 'tag', 'front' || char(31) || 'back')",
+    "INSERT INTO anki_card VALUES (1, 1, 1, 2300, '{}')",
+    "INSERT INTO media VALUES ('a.png', 'da39a3ee5e6b4b0d3255bfef95601890afd80709', 0)",
+)
+FOREIGN_TABLES = (*(statement.split()[2] for statement in FOREIGN[2:]),)
+
 
 def make_old(path: Path, version: int) -> None:
-    """A database of `version` with a card, a review where there is a log, and a run where there are runs."""
+    """A database of `version` with a card, and a row in each of the tables that this version has beside."""
     path.parent.mkdir(parents=True)
     connection = sqlite3.connect(path, isolation_level=None)
     migrations.apply(Database(connection), version)
@@ -30,7 +43,8 @@ def make_old(path: Path, version: int) -> None:
     )
     connection.execute("INSERT INTO schedule (card, ordinal, state, due, reps) VALUES ('a', 0, 2, 9, 3)")
     if version >= 2:
-        connection.execute("INSERT INTO review VALUES (7, 1, 5, 3, 0, 1, 0, 2.5, 5.0, NULL, 900)")
+        columns = "id, schedule, day, rating, state, interval, last_interval, stability, difficulty, duration_ms"
+        connection.execute(f"INSERT INTO review ({columns}) VALUES (7, 1, 5, 3, 0, 1, 0, 2.5, 5.0, 900)")
     if version >= 3:
         connection.execute(
             """INSERT INTO run (lab, params, device, versions, started_at, seconds, outcome, metrics, claims, series,
@@ -38,12 +52,14 @@ def make_old(path: Path, version: int) -> None:
         )
     if version >= 4:
         index_all(connection)
+    if version >= 6:
+        for statement in FOREIGN:
+            connection.execute(statement)
     connection.close()
 
 
-@pytest.mark.parametrize("version", range(1, LATEST))
-def test_from_each_earlier_version(path: Path, version: int) -> None:
-    make_old(path, version)
+def check(path: Path, version: int) -> None:
+    """Open it, and find what `make_old` put there."""
     with Store.open(path) as store:
         assert store.progress_of("a")[0].schedule.reps == 3
         assert [hit.card_id for hit in store.search("memory")] == ["a"]
@@ -51,6 +67,16 @@ def test_from_each_earlier_version(path: Path, version: int) -> None:
         assert len(store.runs()) == (1 if version >= 3 else 0)
         assert store.connection.execute("PRAGMA user_version").fetchone()[0] == LATEST
         assert store.connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        for table in FOREIGN_TABLES:
+            rows = store.connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            assert rows == (1 if version >= 6 else 0)
+        assert store.connection.execute("SELECT origin FROM deck").fetchone()[0] == ("anki" if version >= 6 else None)
+
+
+@pytest.mark.parametrize("version", range(1, LATEST))
+def test_from_each_earlier_version(path: Path, version: int) -> None:
+    make_old(path, version)
+    check(path, version)
     copy = backup.newest(path)
     assert copy is not None
     assert copy.stem.endswith(f"schema-{version}")
@@ -81,6 +107,12 @@ def test_a_migration_that_fails_leaves_the_old_version(path: Path, monkeypatch: 
         assert old.execute("PRAGMA user_version").fetchone()[0] == 2
         assert old.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'half'").fetchone()[0] == 0
     old.close()
+
+
+def test_the_present_version_stays_as_it_is(path: Path) -> None:
+    make_old(path, LATEST)
+    check(path, LATEST)
+    assert backup.newest(path) is None
 
 
 def test_a_new_database_needs_no_backup(path: Path) -> None:
