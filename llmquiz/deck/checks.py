@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +29,8 @@ Number = int | float
 MAX_LENGTH = 400  # characters of an expression
 MAX_EXPONENT = 1_024
 MAX_BITS = 4_096  # of a whole number
+# Quotes and digits that run into words make the reader of Python's syntax warn, on the terminal of whoever studies.
+_STRANGE = re.compile(r"[^\w\s.,+\-*/%()]|\d(?:and|else|for|if|in|is|or|not)\b", re.ASCII)
 
 CONSTANTS: dict[str, Number] = {
     "pi": math.pi,
@@ -103,6 +106,8 @@ def parts(expression: str) -> Iterator[float]:
 def _tree(expression: str) -> ast.expr:
     if len(expression) > MAX_LENGTH:
         raise CheckError(f"expression of {len(expression)} characters; at most {MAX_LENGTH}: use several checks")
+    if _STRANGE.search(expression):
+        raise CheckError(f"`{expression[:60]}` is not arithmetic; write numbers, names and + - * / // % ** ( ) only")
     try:
         return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -13,6 +13,9 @@ from llmquiz.deck.finding import Finding
 from llmquiz.deck.outline import Block, first_paragraph, joined, outline
 from llmquiz.deck.parts import Part
 
+MAX_FINDINGS = 1_000
+MAX_CARDS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -45,8 +48,10 @@ class DeckFile:
     findings: list[Finding] = field(default_factory=list)
 
     def report(self, line: int, problem: str, rule: str = "F02") -> None:
-        """Notes a problem of this file."""
-        self.findings.append(Finding(Place(self.path, line), rule, problem))
+        """Notes a problem of this file; a file that is no deck at all has one on every line."""
+        if len(self.findings) < MAX_FINDINGS:
+            line_of_text = " ".join(problem.split())  # what it quotes may have gone on over several
+            self.findings.append(Finding(Place(self.path, line), rule, line_of_text))
 
 
 def read_file(path: Path, lang: Lang) -> DeckFile:
@@ -70,7 +75,10 @@ def _read_checked(text: str, path: Path, lang: Lang) -> DeckFile:
     if unclosed is not None:
         file.report(unclosed, "fenced code is never closed; end it with the same fence on a line of its own")
     _read_head(file, blocks)
-    for first, rest in _cards(file, blocks):
+    cards = _cards(file, blocks)
+    if len(cards) > MAX_CARDS:
+        file.report(cards[MAX_CARDS][0].line, f"{len(cards):,} cards; at most {MAX_CARDS:,}: split the deck")
+    for first, rest in cards[:MAX_CARDS]:
         _read_card(file, first, rest)
     _check_ids(file)
     return file

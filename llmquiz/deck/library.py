@@ -147,7 +147,8 @@ def load_into(store: Store, *, now: float, library: Library | None = None) -> Sy
 def _gone(store: Store, library: Library) -> set[str]:
     if any(_is_unreadable(folder.path) for folder in library.folders):
         return set()
-    known = {str(row[0]) for row in store.connection.execute("SELECT id FROM deck WHERE archived_at IS NULL")}
+    of_files = "SELECT id FROM deck WHERE archived_at IS NULL AND origin IS NULL"
+    known = {str(row[0]) for row in store.connection.execute(of_files)}
     return known - {deck.id for deck in library.decks()} - library.broken
 
 

@@ -98,7 +98,8 @@ def _card_findings(deck: Deck, card: Card, context: Context) -> Iterator[Finding
             continue
         severity = Severity.ERROR if deck.builtin or rule.strict else Severity.WARNING
         for problem in rule.find(card, context):
-            yield Finding(place_of(card, problem.lang), rule.id, problem.text, severity)
+            line = " ".join(problem.text.split())  # what it quotes may have gone on over several
+            yield Finding(place_of(card, problem.lang), rule.id, line, severity)
 
 
 def _across(decks: Sequence[Deck]) -> Iterator[Finding]:

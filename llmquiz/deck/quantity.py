@@ -101,7 +101,7 @@ _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 _NUMBER = (
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}(?![\w]))?)"
-    r"(?:\s?[×·*]\s?10(?:\^\(?(?P<power>[-−]?\d{1,3})\)?|(?P<small>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]{1,4})))?"
+    r"(?:\s?[×·*]\s?10(?:\^\(?(?P<power>[-−]?\d{1,3})\)?|(?P<small>⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3})))?"
 )
 _SCALE = rf"(?:(?P<glued>[kKMBT])(?![A-Za-z])|\s?(?P<scale>{'|'.join(_SCALES)})(?![A-Za-z]))?"
 _UNIT = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True))

@@ -1,7 +1,9 @@
 """From bytes to text that is safe to show: size, encoding, and characters that could steer a terminal or hide text.
 
 A deck may come from anybody. Escape sequences would let a card repaint or reprogram the terminal, bidirectional
-overrides would show something else than the card says; both are refused here, so that no room behind has to care.
+overrides would show something else than the card says; both are refused here, so that no room behind has to care. They
+are refused in disguise too: as character references, and in the percent code of addresses, which renderers of Markdown
+decode for the reader's comfort.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import html
 import re
 import stat
 from pathlib import Path
+from urllib.parse import unquote
 
 from llmquiz.core.errors import Place
 from llmquiz.deck.finding import Finding
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINE = 10_000  # characters
+MAX_LINES = 200_000
 _MAX_REPORTED = 20  # a binary file has one problem, not a million
 
 _FORBIDDEN = re.compile(
@@ -23,6 +27,7 @@ _FORBIDDEN = re.compile(
     "\U000e0000-\U000e007f]"
 )
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,32};")
+_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 
 def read(path: Path) -> tuple[str | None, list[Finding]]:
@@ -48,6 +53,8 @@ def read(path: Path) -> tuple[str | None, list[Finding]]:
 
 def problems_of(text: str, path: Path) -> list[Finding]:
     """Lines that are too long, or hold characters (also written as entities) that a terminal must not see."""
+    if (lines := text.count("\n")) > MAX_LINES:
+        return [_file_finding(path, f"{lines:,} lines; at most {MAX_LINES:,}: split the deck")]
     findings: list[Finding] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if problem := _line_problem(line):
@@ -76,6 +83,10 @@ def _line_problem(line: str) -> str | None:
         for entity in _ENTITY.finditer(line):
             if entity[0].startswith("&#") or _FORBIDDEN.search(html.unescape(entity[0])):
                 return f"character reference '{entity[0]}'; write the character itself"
+    if "%" in line:
+        for code in _PERCENT.finditer(line):
+            if _FORBIDDEN.search(unquote(code[0])):
+                return f"control character in percent code '{code[0][:60]}'; delete it"
     return None
 
 

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, islice
+from math import ceil
 
 from llmquiz.core.card import Card, Lang
 from llmquiz.deck.context import Context, Problem
@@ -15,7 +17,8 @@ from llmquiz.deck.parse import place_of
 MAX_FOLLOW_UPS = 3
 SIMILAR = 0.8
 _MAX_NAMED = 10  # unknown follow-ups that are named
-_MAX_ALIKE = 5_000  # fronts of about the same length that one is compared with
+_MAX_ALIKE = 500  # fronts with the same rare letters that one is compared with
+_MAX_PAIRS = 200  # similar fronts that are reported
 _MAX_GUESSES = 100  # names among which the meant one is looked for
 _LINK = re.compile(r"https?://[^\s>)]+\.[^\s>)]+")
 _NO_WORD = re.compile(r"[\W_]+")
@@ -86,7 +89,7 @@ def similar_fronts(cards: Sequence[Card]) -> Iterator[tuple[Card, Problem]]:
     """S15: no two fronts of a language share over 80% of their letter triples."""
     for lang in Lang:
         asked = [(card, _triples(card.texts[lang].front)) for card in cards if lang in card.texts]
-        for one, other, shared in _close_pairs([triples for _, triples in asked]):
+        for one, other, shared in islice(_close_pairs([triples for _, triples in asked]), _MAX_PAIRS):
             earlier, later = asked[one][0], asked[other][0]
             problem = f"front is {shared:.0%} the same as that of '{earlier.id}'; ask what sets the two apart"
             yield later, Problem(problem, lang)
@@ -100,21 +103,35 @@ def _triples(front: str) -> frozenset[str]:
 def _close_pairs(sets: Sequence[frozenset[str]]) -> Iterator[tuple[int, int, float]]:
     """Index pairs with a Jaccard similarity over `SIMILAR`.
 
-    Sets are bit masks in order of size: a set is compared only with those at least `SIMILAR` times as large.
+    Two sets so alike have one of their rarest members in common (Chaudhuri, Ganti & Kaushik 2006, prefix filter): each
+    is compared only with smaller ones that were found under the rarest of its own.
     """
-    bits = {member: 1 << number for number, member in enumerate(sorted(set().union(*sets)))}
-    sized = sorted((len(members), index, sum(bits[it] for it in members)) for index, members in enumerate(sets))
-    first = 0
-    for place, (size, index, mask) in enumerate(sized):
-        while sized[first][0] < SIMILAR * size:
-            first += 1
-        for other_size, other, other_mask in sized[max(first, place - _MAX_ALIKE) : place]:
-            shared = (mask & other_mask).bit_count()
-            if shared > SIMILAR * (size + other_size - shared):
-                yield min(index, other), max(index, other), shared / (size + other_size - shared)
+    counts = Counter(chain.from_iterable(sets))
+    holders: dict[str, list[int]] = {}
+    for index in sorted(range(len(sets)), key=lambda index: len(sets[index])):
+        members = sorted(sets[index], key=lambda member: (counts[member], member))
+        rarest = members[: len(members) - ceil(SIMILAR * len(members)) + 1]
+        for other in dict.fromkeys(chain.from_iterable(holders.get(it, ())[-_MAX_ALIKE:] for it in rarest)):
+            shared = len(sets[index] & sets[other])
+            together = len(sets[index]) + len(sets[other]) - shared
+            if shared > SIMILAR * together:
+                yield min(index, other), max(index, other), shared / together
+        for member in rarest:
+            holders.setdefault(member, []).append(index)
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    alike = [it for it in known if it[:1] == name[:1] and abs(len(it) - len(name)) < 4]
-    near = get_close_matches(name, alike[:_MAX_GUESSES], n=1)
+    shapes = _by_shape(frozenset(known))
+    sizes = range(max(len(name) - 3, 1), len(name) + 4)
+    alike = islice(chain.from_iterable(shapes.get((name[:1], size), ()) for size in sizes), _MAX_GUESSES)
+    near = get_close_matches(name, list(alike), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+@lru_cache(maxsize=4)
+def _by_shape(names: frozenset[str]) -> dict[tuple[str, int], list[str]]:
+    """Names by first letter and length, so that looking for the meant one does not read a hundred thousand."""
+    shapes: dict[tuple[str, int], list[str]] = {}
+    for name in sorted(names):
+        shapes.setdefault((name[:1], len(name)), []).append(name)
+    return shapes

@@ -62,6 +62,7 @@ def _short(tex: str) -> str:
 class _Parser:
     def __init__(self, tex: str) -> None:
         self.tex = tex
+        self.brackets = 0  # opened around the present position, in rows further out too: each becomes a fence
         self.tokens = [(match.lastgroup or "char", match[match.lastgroup or 0]) for match in _TOKEN.finditer(tex)]
         self.position = 0
 
@@ -82,13 +83,23 @@ class _Parser:
     def row(self, depth: int, stops: frozenset[str] = _STOPS) -> Row:
         """Nodes up to a token of `stops` (which is left) or the end."""
         _check_depth(depth)
+        outside = self.brackets
         nodes: list[Node] = []
         while (token := self.peek) is not None and token not in stops:
             if token in ("^", "_", "'"):
                 nodes.append(self.script(nodes.pop() if nodes else _EMPTY, depth))
             else:
                 nodes.append(self.node(depth))
+                self.count_bracket(nodes[-1], depth, outside)
+        self.brackets = outside
         return Row(tuple(fenced(nodes)))
+
+    def count_bracket(self, node: Node, depth: int, outside: int) -> None:
+        if isinstance(node, Atom) and node.kind is Class.OPEN:
+            self.brackets += 1
+            _check_depth(depth + self.brackets)
+        elif isinstance(node, Atom) and node.kind is Class.CLOSE:
+            self.brackets = max(self.brackets - 1, outside)
 
     def script(self, base: Node, depth: int) -> Node:
         mark = self.take()[1]
@@ -255,7 +266,6 @@ def fenced(nodes: list[Node]) -> list[Node]:
         base = node.base if isinstance(node, Script) else node
         kind = base.kind if isinstance(base, Atom) else None
         if kind is Class.OPEN and node is base:
-            _check_depth(len(opened))
             opened.append(node)
             done.append([])
         elif kind is Class.CLOSE and opened:

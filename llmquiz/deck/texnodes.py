@@ -10,7 +10,10 @@ from llmquiz.deck.symbols import Class
 
 
 class MathError(LlmquizError):
-    """A formula that cannot be read."""
+    """A formula that cannot be read. What it quotes of one stands in a line: a backslash may end one."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(" ".join(problem.split()))
 
 
 class UnknownMacroError(MathError):

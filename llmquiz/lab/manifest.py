@@ -162,7 +162,8 @@ def load(path: Path) -> Manifest:
     path = path / MANIFEST if path.is_dir() else path
     name = path.parent.name
     if not WORDS.fullmatch(name) or name in COMMANDS:
-        raise ManifestError(f"{path}: a lab's folder is named in lower-case words joined by hyphens, not '{name[:40]}'")
+        where = path if str(path).isprintable() else ascii(str(path))
+        raise ManifestError(f"{where}: a lab's folder is named in lower-case words and hyphens, not {name[:40]!r}")
     top = Table(read_toml(path), path)
     metrics = {key: _metric(key, table) for key, table in top.tables("metrics", IDENTIFIER)}
     needs = top.words("needs", MODULE)

@@ -1,4 +1,8 @@
-"""A strict reader of TOML tables: every key must be asked for, and every error names the file and the key."""
+"""A strict reader of TOML tables: every key must be asked for, and every error names the file and the key.
+
+TOML lets a key hold any character as an escape, a number have any size and tables nest without end, so the keys and
+numbers of a stranger's file are looked at before one of them is put into a message.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ from llmquiz.core.errors import ManifestError
 MAX_BYTES = 64 * 1024
 MAX_TEXT = 2000
 MAX_ENTRIES = 64
+MAX_DEPTH = 8
+_MAX_DOTS = 200  # in a line: the time that tomllib takes for a dotted key grows with the square of its parts
+_MAX_INTEGER = 2**63  # as TOML has it
 _AT_LINE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 
 
@@ -32,7 +39,9 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ManifestError(f"{path}: longer than {MAX_BYTES // 1024} KiB; shorten it")
-        return tomllib.loads(content.decode("utf-8"))
+        if any(line.count(b".") > _MAX_DOTS for line in content.split(b"\n")):
+            raise ManifestError(f"{path}: a line with more than {_MAX_DOTS} dots; break it")
+        tables = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -42,6 +51,25 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path}: nested too deeply; flatten it") from error
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise ManifestError(f"{path}{_toml_problem(error, content)}") from error
+    if problem := _unfit(tables):
+        raise ManifestError(f"{path}: {problem}")
+    return tables
+
+
+def _unfit(tables: dict[str, Any]) -> str | None:
+    """What of a file no message could hold: it is looked through without recursion, for it may nest without end."""
+    layer: list[Any] = [tables]
+    for _ in range(MAX_DEPTH):
+        keys = [key for value in layer if isinstance(value, dict) for key in value]
+        if bad := next((key for key in keys if not key.isprintable()), None):
+            return f"{bad[:40]!a}: a key has no control characters; rename it"
+        if any(isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER for value in layer):
+            return "a whole number of more than 64 bits; write a smaller one"
+        groups = [it.values() if isinstance(it, dict) else it for it in layer if isinstance(it, dict | list)]
+        layer = [item for group in groups for item in group]
+        if not layer:
+            return None
+    return "nested too deeply; flatten it"
 
 
 def _toml_problem(error: ValueError, content: bytes) -> str:

@@ -50,7 +50,7 @@ def test_laws_in_checks(expression: str, value: float) -> None:
         ("kv_cache_bytes(1, 1, 1, 1, 1, 1)", "cannot be computed"),
         ("kv_cache_bytes(10**300, 10**300, 10**300, 10**300)", "cannot be computed|4096 bits"),
         ("kv_cache_bytes", "unknown in a check"),
-        ("kv_cache_bytes(layers=1)", "not allowed"),
+        ("kv_cache_bytes(layers=1)", "is not arithmetic"),
     ],
 )
 def test_a_wrong_call_is_told(expression: str, problem: str) -> None:
