@@ -5,50 +5,50 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 SCHEMA = """
-CREATE TABLE col (
+CREATE TABLE package.col (
   id integer PRIMARY KEY, crt integer NOT NULL, mod integer NOT NULL, scm integer NOT NULL, ver integer NOT NULL,
   dty integer NOT NULL, usn integer NOT NULL, ls integer NOT NULL, conf text NOT NULL, models text NOT NULL,
   decks text NOT NULL, dconf text NOT NULL, tags text NOT NULL
 );
-CREATE TABLE notes (
+CREATE TABLE package.notes (
   id integer PRIMARY KEY, guid text NOT NULL, mid integer NOT NULL, mod integer NOT NULL, usn integer NOT NULL,
   tags text NOT NULL, flds text NOT NULL, sfld integer NOT NULL, csum integer NOT NULL, flags integer NOT NULL,
   data text NOT NULL
 );
-CREATE TABLE cards (
+CREATE TABLE package.cards (
   id integer PRIMARY KEY, nid integer NOT NULL, did integer NOT NULL, ord integer NOT NULL, mod integer NOT NULL,
   usn integer NOT NULL, type integer NOT NULL, queue integer NOT NULL, due integer NOT NULL, ivl integer NOT NULL,
   factor integer NOT NULL, reps integer NOT NULL, lapses integer NOT NULL, left integer NOT NULL, odue integer NOT NULL,
   odid integer NOT NULL, flags integer NOT NULL, data text NOT NULL
 );
-CREATE TABLE revlog (
+CREATE TABLE package.revlog (
   id integer PRIMARY KEY, cid integer NOT NULL, usn integer NOT NULL, ease integer NOT NULL, ivl integer NOT NULL,
   lastIvl integer NOT NULL, factor integer NOT NULL, time integer NOT NULL, type integer NOT NULL
 );
-CREATE TABLE graves (usn integer NOT NULL, oid integer NOT NULL, type integer NOT NULL);
+CREATE TABLE package.graves (usn integer NOT NULL, oid integer NOT NULL, type integer NOT NULL);
 """
 INDEXES = """
-CREATE INDEX ix_notes_usn ON notes (usn);
-CREATE INDEX ix_cards_usn ON cards (usn);
-CREATE INDEX ix_revlog_usn ON revlog (usn);
-CREATE INDEX ix_cards_nid ON cards (nid);
-CREATE INDEX ix_cards_sched ON cards (did, queue, due);
-CREATE INDEX ix_revlog_cid ON revlog (cid);
-CREATE INDEX ix_notes_csum ON notes (csum);
+CREATE INDEX package.ix_cards_nid ON cards (nid);
+CREATE INDEX package.ix_revlog_cid ON revlog (cid);
 """
-_NOTE = "INSERT INTO notes VALUES (?, ?, ?, ?, -1, ?, ?, ?, ?, 0, '')"
-_CARD = "INSERT INTO cards VALUES (?, ?, ?, ?, ?, -1, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)"
-_REVIEW = "INSERT INTO revlog VALUES (?, ?, -1, ?, ?, ?, ?, ?, ?)"
+"""Those that an import looks things up by; Anki's own collections have five more, for syncing and studying."""
+_PAGE_BYTES = 16_384
+"""Few notes fill a page of SQLite's usual 4 KiB well."""
+_NOTE = "INSERT INTO package.notes VALUES (?, ?, ?, ?, -1, ?, ?, ?, ?, 0, '')"
+_CARD = "INSERT INTO package.cards VALUES (?, ?, ?, ?, ?, -1, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)"
+_REVIEWS = "INSERT INTO package.revlog SELECT {} FROM ({})"
+_REVIEW = "id, card, -1, ease, interval, last_interval, factor, duration, type"
 # The collection's time of change is that of its youngest note, so that equal content gives equal bytes.
 _COL = """
-    INSERT INTO col
-    SELECT 1, ?, coalesce(max(mod), 0) * 1000, coalesce(max(mod), 0) * 1000, ?, 0, 0, 0, ?, ?, ?, ?, '{}' FROM notes
+    INSERT INTO package.col
+    SELECT 1, ?, coalesce(max(mod), 0) * 1000, coalesce(max(mod), 0) * 1000, ?, 0, 0, 0, ?, ?, ?, ?, '{}'
+    FROM package.notes
 """
 _VERSION = 11
 DEFAULT_ID = 1
@@ -72,25 +72,46 @@ class Head:
     presets: Mapping[int, Mapping[str, Any]]
 
 
+@contextmanager
+def attached(connection: sqlite3.Connection) -> Iterator[None]:
+    """Give `connection` an empty database in memory beside its own, called ``package``; not within a transaction."""
+    connection.execute("ATTACH ':memory:' AS package")
+    try:
+        connection.execute(f"PRAGMA package.page_size = {_PAGE_BYTES}")
+        yield
+    finally:
+        connection.execute("DETACH package")
+
+
 def build(
-    head: Head, notes: Iterable[tuple[Any, ...]], cards: Iterable[tuple[Any, ...]], reviews: Iterable[tuple[Any, ...]]
-) -> bytes:
-    """The database file.
+    connection: sqlite3.Connection,
+    head: Head,
+    notes: Iterable[tuple[Any, ...]],
+    cards: Iterable[tuple[Any, ...]],
+    reviews: Callable[[], Iterable[str]],
+) -> tuple[bytes, int]:
+    """The database file, and how many reviews are in it.
 
     Args:
+        connection: has ``package`` attached, and a transaction open.
         notes: id, guid, note type, mod, tags, fields, sort field, checksum.
         cards: id, note, deck, ordinal, mod, then the columns of `llmquiz.anki.progress.CardState`.
-        reviews: id (ms), card, ease, interval, last interval, factor, duration (ms), type.
+        reviews: queries for id (ms), card, ease, interval, last_interval, factor, duration (ms), type; asked for after
+            the cards. A log is long, and goes from one database to the other without a stop in Python.
     """
-    with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(SCHEMA)
-        with database:
-            database.executemany(_NOTE, notes)
-            database.executemany(_CARD, cards)
-            database.executemany(_REVIEW, reviews)
-            database.execute(_COL, _head_row(head))
-        database.executescript(INDEXES)
-        return database.serialize()
+    for statement in _statements(SCHEMA):
+        connection.execute(statement)
+    connection.executemany(_NOTE, notes)
+    connection.executemany(_CARD, cards)
+    num_reviews = sum(connection.execute(_REVIEWS.format(_REVIEW, query)).rowcount for query in reviews())
+    connection.execute(_COL, _head_row(head))
+    for statement in _statements(INDEXES):
+        connection.execute(statement)
+    return connection.serialize(name="package"), num_reviews
+
+
+def _statements(script: str) -> Iterator[str]:
+    return filter(str.strip, script.split(";"))
 
 
 def _head_row(head: Head) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ _UNSAFE_TEX = re.compile(r"\\(?:href|url|class|cssId|style|data|html\w*|require|
 
 def clean(markdown: str) -> str:
     """`markdown` without control characters: one of them separates Anki's fields."""
-    return _CONTROL.sub("", markdown)
+    return markdown if markdown.isprintable() else _CONTROL.sub("", markdown)
 
 
 def text(plain: str) -> str:

@@ -5,7 +5,7 @@ Code stands on a dark ground in light and night mode alike, so that one set of c
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from llmquiz.anki.escape import code
@@ -14,8 +14,12 @@ STYLE = "github-dark"
 _GROUND = "background:#0d1117;color:#e6edf3"
 
 
+@lru_cache(maxsize=256)
 def code_block(source: str, language: str) -> str:
-    """`source` as a ``<pre>``; uncoloured if `language` is not one that pygments knows."""
+    """`source` as a ``<pre>``; uncoloured if `language` is not one that pygments knows.
+
+    A card's languages have their code in common, so what was coloured last is at hand.
+    """
     return f'<pre style="{_GROUND}"><code>{_coloured(source.rstrip(), language)}</code></pre>'
 
 

@@ -7,33 +7,23 @@ itself would act on is defused as well: ``[latex]`` and ``[sound:…]`` (every `
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, MutableMapping, Sequence
-from functools import cache
-from html import escape as html_escape
-from typing import Any
-
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock
-from markdown_it.rules_inline import StateInline
-from markdown_it.token import Token
-from markdown_it.utils import OptionsDict
+from collections.abc import Collection, Iterable
 
 from llmquiz.anki import simple
-from llmquiz.anki.escape import clean, code, math, text
-from llmquiz.anki.highlight import code_block
-
-_MATH = re.compile(simple.MATH, re.DOTALL)
+from llmquiz.anki.escape import clean
 
 
-def block(markdown: str) -> str:
-    """The HTML of whole paragraphs, lists, tables and code blocks."""
+def block(markdown: str, pictures: Collection[str] = ()) -> str:
+    """The HTML of whole paragraphs, lists, tables and code blocks.
+
+    Args:
+        pictures: names of files that travel along; any other picture is shown as its description.
+    """
     markdown = clean(markdown).strip()
     if not markdown:
         return ""
     html = simple.block(markdown)
-    return html if html is not None else parsed_block(markdown)
+    return html if html is not None else parsed_block(markdown, pictures)
 
 
 def inline(markdown: str) -> str:
@@ -43,110 +33,21 @@ def inline(markdown: str) -> str:
     return html if html is not None else parsed_inline(markdown)
 
 
-def parsed_block(markdown: str) -> str:
+def parsed_block(markdown: str, pictures: Collection[str] = ()) -> str:
     """`block` by the parser."""
-    html: str = _markdown().render(markdown)
-    return html.strip()
+    from llmquiz.anki import parser  # only few texts take it, and loading it costs as much as a hundred notes
+
+    return parser.block(markdown, pictures)
 
 
 def parsed_inline(markdown: str) -> str:
     """`inline` by the parser."""
-    html: str = _markdown().renderInline(markdown)
-    return html
+    from llmquiz.anki import parser
+
+    return parser.inline(markdown)
 
 
 def items(lines: Iterable[str]) -> str:
     """A bulleted list of Markdown lines; empty if there are none."""
     body = "".join(f"<li>{inline(line)}</li>" for line in lines)
     return f"<ul>{body}</ul>" if body else ""
-
-
-@cache
-def _markdown() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
-    parser.inline.ruler.before("escape", "math", _inline_math)
-    parser.block.ruler.before("fence", "math", _block_math, {"alt": ["paragraph", "reference", "blockquote", "list"]})
-    parser.validateLink = _is_web_link  # type: ignore[method-assign]
-    return parser
-
-
-def _is_web_link(url: str) -> bool:
-    return url.lower().startswith(("https://", "http://"))
-
-
-def _inline_math(state: StateInline, silent: bool) -> bool:
-    """``$x$`` and ``$$x$$``; as in Pandoc, no space inside the dollars and no digit after them."""
-    match = _MATH.match(state.src, state.pos, state.posMax)
-    if match is None:
-        return False
-    if not silent:
-        token = state.push("math", "", 0)
-        token.content = match["display"] or match["inline"]
-        token.meta["display"] = match["display"] is not None
-    state.pos = match.end()
-    return True
-
-
-def _block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """``$$`` … ``$$`` on lines of their own; without this rule a line such as ``- b`` would start a list."""
-    last = _last_line(state, start, end)
-    if last is None:
-        return False
-    tex = "\n".join(_line(state, line) for line in range(start, last + 1)).strip()[2:-2]
-    if not silent and tex.strip():
-        token = state.push("math", "", 0)
-        token.block = True
-        token.content = tex
-        token.meta["display"] = True
-        token.map = [start, last + 1]
-    state.line = last + 1
-    return True
-
-
-def _last_line(state: StateBlock, start: int, end: int) -> int | None:
-    """The line at whose end the formula stops; None if there is no formula, or it reaches past its paragraph."""
-    if not _line(state, start).startswith("$$"):
-        return None
-    for line in range(start, end):
-        source = _line(state, line).strip().removeprefix("$$" if line == start else "")
-        if "$$" in source:
-            return line if source.index("$$") == len(source) - 2 else None
-        if not source and line > start:
-            return None
-    return None
-
-
-def _line(state: StateBlock, number: int) -> str:
-    return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
-
-
-class _Renderer(RendererHTML):
-    """markdown-it's renderer with our escaping, formulas and coloured code."""
-
-    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return text(tokens[idx].content)
-
-    def math(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        token = tokens[idx]
-        html = math(token.content, display=token.meta["display"])
-        return f"<p>{html}</p>\n" if token.block else html
-
-    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return f'<a href="{html_escape(str(tokens[idx].attrs["href"]))}">'
-
-    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return text(tokens[idx].content)
-
-    def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return simple.softbreak(*(tokens[at].content[end:][:1] for at, end in ((idx - 1, -1), (idx + 1, 0))))
-
-    def code_inline(
-        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]
-    ) -> str:
-        return f"<code>{code(tokens[idx].content)}</code>"
-
-    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return code_block(tokens[idx].content, "") + "\n"
-
-    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return code_block(tokens[idx].content, tokens[idx].info.split(" ")[0]) + "\n"

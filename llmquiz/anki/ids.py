@@ -12,7 +12,7 @@ _SPAN = 2**32
 
 
 class Ids:
-    """Hands out ids; a second name that hashes to a taken one gets the next free."""
+    """Hands out the ids of one table; whatever comes to a taken one gets the next free."""
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
@@ -20,7 +20,14 @@ class Ids:
     def of(self, name: str) -> int:
         """The id of `name`. Ask once for each name, in a stable order."""
         offset = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % _SPAN
-        while offset in self._taken:
+        while _FIRST + offset in self._taken:
             offset = (offset + 1) % _SPAN
-        self._taken.add(offset)
+        self._taken.add(_FIRST + offset)
         return _FIRST + offset
+
+    def claim(self, wanted: int) -> int:
+        """`wanted`, an id that Anki gave, unless another collection's note or card has it already."""
+        while wanted in self._taken:
+            wanted += 1
+        self._taken.add(wanted)
+        return wanted

@@ -7,12 +7,19 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llmquiz.anki import cloze, escape, html, notetypes
+from llmquiz.anki.draft import Draft, Parsed, Writer
 from llmquiz.anki.notetypes import NoteType
 from llmquiz.core.card import Card, CardText, Choice, Kind, LabLink, Lang
 
 _TYPES = {Kind.CLOZE: notetypes.CLOZE, Kind.CHOICE: notetypes.CHOICE}
+_PARTS = (
+    *("Question", "Answer", "Options", "Marked options", "Title", "Sentence"),
+    *("Key points", "Pitfall", "Symbols", "Detail"),
+)
+_NAMES = {lang: {part: f"{part} {lang.value}" for part in _PARTS} for lang in Lang}
 _NOT_IN_TAGS = re.compile(r'[\s"\x00-\x1f\u3000]+')
 
 
@@ -31,49 +38,63 @@ class Note:
     tags: tuple[str, ...]
 
 
-def to_note(card: Card, langs: Sequence[Lang]) -> Note:
-    """`card` as a note with the texts of `langs`; a card without any of them goes in the language that it has."""
+def to_note(card: Card, langs: Sequence[Lang], evidence: str = "") -> Note:
+    """`card` as a note with the texts of `langs`; a card without any of them goes in the language that it has.
+
+    Args:
+        evidence: HTML that stands below the command of the card's lab: what was measured.
+    """
     note_type = _TYPES.get(card.kind, notetypes.QUESTION)
     texts = {lang: card.texts[lang] for lang in langs if lang in card.texts} or dict([next(iter(card.texts.items()))])
-    content = _common(card)
-    for lang, text in texts.items():
-        content |= {f"{part} {lang}": value for part, value in _written(card, text).items()}
-    fields = tuple(content.get(name, "") for name in note_type.fields)
-    return Note(f"llmquiz:{card.id}", note_type, fields, tuple(_tags(card)))
+    content = _facts(card, evidence)
+    content |= _converted(card, texts, Draft()) or _converted(card, texts, Parsed()) or {}
+    fields = tuple([content.get(name, "") for name in note_type.fields])
+    return Note(f"llmquiz:{card.id}", note_type, fields, tags(_facets(card)))
 
 
-def _common(card: Card) -> dict[str, str]:
+def _facts(card: Card, evidence: str) -> dict[str, str]:
     return {
-        "Id": _plain(card.id),
-        "Lab": f"<code>{_plain(lab_command(card.lab))}</code>" if card.lab else "",
-        "Sources": html.items(card.sources),
-        "Follow-ups": _plain(", ".join(card.follow_ups)),
+        "Id": plain(card.id),
+        "Lab": f"<code>{plain(lab_command(card.lab))}</code>{evidence}" if card.lab else "",
+        "Follow-ups": plain(", ".join(card.follow_ups)),
         "As of": card.as_of.isoformat() if card.as_of else "",
-        "Topic": _plain(card.topic),
+        "Topic": plain(card.topic),
         "Level": str(card.level),
     }
 
 
-def _plain(value: str) -> str:
-    return escape.text(escape.clean(value))
+def plain(value: str) -> str:
+    """Text that is no Markdown, as HTML."""
+    return value if value.replace("-", "").isalnum() else escape.text(escape.clean(value))
 
 
-def _written(card: Card, text: CardText) -> Mapping[str, str]:
+def _converted(card: Card, texts: Mapping[Lang, CardText], write: Writer) -> Mapping[str, str] | None:
+    fields = {"Sources": write.items(card.sources)}
+    for lang, text in texts.items():
+        names = _NAMES[lang]
+        fields |= {names[part]: value for part, value in _written(card, text, write).items()}
+    return write.finish(fields)
+
+
+def _written(card: Card, text: CardText, write: Writer) -> Mapping[str, str]:
     """The fields of one language, named without it."""
-    tail = {
-        "Key points": html.items(text.key_points),
-        "Pitfall": html.block(text.pitfall),
-        "Symbols": html.items(text.symbols),
-        "Detail": html.block(text.detail),
-    }
     if card.kind is Kind.CLOZE:
-        return tail | {"Title": html.inline(text.front), "Sentence": cloze.field(text.answer)}
-    head = {"Question": html.inline(text.front), "Answer": html.block(text.answer)}
+        head = {"Title": write.inline(text.front), "Sentence": write.html(cloze.field(text.answer))}
+    else:
+        head = {"Question": write.inline(text.front), "Answer": write.block(text.answer)}
     if card.kind is Kind.CHOICE:
         order = shuffled(card.id, len(text.choices))
         options = [text.choices[index] for index in order]
-        head |= {"Options": _list(map(_bare, options)), "Marked options": _list(map(_marked, options))}
-    return head | tail
+        head |= {
+            "Options": write.html(_list(map(_bare, options))),
+            "Marked options": write.html(_list(map(_marked, options))),
+        }
+    return head | {
+        "Key points": write.items(text.key_points),
+        "Pitfall": write.block(text.pitfall),
+        "Symbols": write.items(text.symbols),
+        "Detail": write.block(text.detail),
+    }
 
 
 def shuffled(card_id: str, count: int) -> list[int]:
@@ -106,8 +127,19 @@ def _option(name: str, value: str) -> tuple[str, ...]:
     return switches.get(value) or (f"--{name}", value)
 
 
-def _tags(card: Card) -> Iterator[str]:
-    pairs = (("topic", card.topic), ("level", card.level), ("frequency", card.frequency), ("kind", card.kind))
-    for name in (*(f"{key}::{value}" for key, value in pairs), *card.tags):
-        if tag := _NOT_IN_TAGS.sub("-", name).strip("-"):
-            yield tag
+def tags(names: Iterable[str]) -> tuple[str, ...]:
+    """`names` as Anki has tags: without spaces and quotes."""
+    return tuple(filter(None, map(_tag, names)))
+
+
+@lru_cache(maxsize=4096)
+def _tag(name: str) -> str:
+    return _NOT_IN_TAGS.sub("-", name).strip("-")
+
+
+def _facets(card: Card) -> Iterator[str]:
+    yield f"topic::{card.topic}"
+    yield f"level::{card.level}"
+    yield f"frequency::{card.frequency}"
+    yield f"kind::{card.kind}"
+    yield from card.tags

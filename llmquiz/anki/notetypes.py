@@ -1,4 +1,4 @@
-"""The three note types, version 1: frozen, because Anki refuses to update notes whose type has other fields.
+"""The note types, version 1: frozen, because Anki refuses to update notes whose type has other fields.
 
 Ids, names and field lists never change. A need for another field is a new type, version 2, beside these.
 """
@@ -29,12 +29,14 @@ _NAMES = {Lang.EN: "English", Lang.ZH: "中文"}
 
 @dataclass(frozen=True, slots=True)
 class NoteType:
-    """A note type with one template.
+    """A note type.
 
     Attributes:
         id: Anki's own, also the note type's identity in every collection that imported it.
         fields: the first one identifies the card and is what Anki's browser sorts by.
+        front, back: of the first template.
         cloze: one card for each deletion, instead of one card.
+        more: front and back of each further template.
     """
 
     id: int
@@ -43,6 +45,7 @@ class NoteType:
     front: str
     back: str
     cloze: bool = False
+    more: tuple[tuple[str, str], ...] = ()
 
 
 def _by_language(*parts: str) -> tuple[str, ...]:
@@ -153,6 +156,26 @@ CHOICE = NoteType(
 
 NOTE_TYPES = (QUESTION, CLOZE, CHOICE)
 
+FACES = 8
+"""Sides that one note of `NOTE` has room for; a note with more becomes several."""
+
+
+def _face(number: int) -> tuple[str, str]:
+    """A template that makes a card only where its front is given."""
+    front = _given(f"Front {number}", f'<div class="lq">{{{{Front {number}}}}}</div>')
+    return front, f'{{{{FrontSide}}}}\n<div class="lq">\n<hr id=answer>\n{{{{Back {number}}}}}\n</div>'
+
+
+NOTE = NoteType(
+    id=1_763_769_600_104,
+    name="llmquiz Note v1",
+    fields=("Id", *(f"{side} {number}" for number in range(1, FACES + 1) for side in ("Front", "Back"))),
+    front=_face(1)[0],
+    back=_face(1)[1],
+    more=tuple(_face(number) for number in range(2, FACES + 1)),
+)
+"""For notes that came from another program as text."""
+
 
 @cache
 def css() -> str:
@@ -170,19 +193,24 @@ def legacy(note_type: NoteType) -> dict[str, Any]:
         "usn": 0,
         "sortf": 0,
         "did": None,
-        "tmpls": [_template(note_type)],
+        "tmpls": [_template(note_type, ordinal, *sides) for ordinal, sides in enumerate(_templates(note_type))],
         "flds": [_field(note_type, ordinal, name) for ordinal, name in enumerate(note_type.fields)],
         "css": css(),
         "latexPre": "\\documentclass[12pt]{article}\n\\begin{document}\n",
         "latexPost": "\\end{document}",
         "latexsvg": False,
-        "req": [[0, "any", [1]]],
+        "req": [[ordinal, "any", [2 * ordinal + 1]] for ordinal in range(len(_templates(note_type)))],
     }
 
 
-def _template(note_type: NoteType) -> dict[str, Any]:
-    sides = {"qfmt": note_type.front, "afmt": note_type.back, "bqfmt": "", "bafmt": ""}
-    return {"name": "Card", "ord": 0, "did": None, "bfont": "", "bsize": 0, "id": note_type.id, **sides}
+def _templates(note_type: NoteType) -> tuple[tuple[str, str], ...]:
+    return ((note_type.front, note_type.back), *note_type.more)
+
+
+def _template(note_type: NoteType, ordinal: int, front: str, back: str) -> dict[str, Any]:
+    name = f"Card {ordinal + 1}" if note_type.more else "Card"
+    sides = {"qfmt": front, "afmt": back, "bqfmt": "", "bafmt": ""}
+    return {"name": name, "ord": ordinal, "did": None, "bfont": "", "bsize": 0, "id": note_type.id + ordinal, **sides}
 
 
 def _field(note_type: NoteType, ordinal: int, name: str) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 Days are counted from the collection's creation, which is a fixed day at the rollover hour: Anki shifts every due day by
 the difference to its own collection on import.
+
+A card that came from Anki goes back as it came, to the letter, for as long as nothing here has changed its schedule:
+`keep` notes at its import what `card_state` alone would write differently, `restored` puts it back.
 """
 
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -17,8 +22,15 @@ from llmquiz.core.schedule import Schedule, State
 CREATED_ON = date(2020, 1, 1).toordinal()
 FACTOR = 2500
 PRESET_ID = 1_763_769_600_201
+_NOWHERE = -1
+_BURIED = (-2, -3)
 _SUSPENDED, _NEW, _LEARNING, _REVIEW, _DAY_LEARNING = -1, 0, 1, 2, 3
-_REVLOG_TYPES = {State.NEW: 0, State.LEARNING: 0, State.REVIEW: 1, State.RELEARNING: 2}
+_MARK = "was"
+_PACKED = struct.Struct("<6q3d")
+_load = json.JSONDecoder().decode
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_OF_MEMORY = ("s", "d", "dr", "decay", "lrt")
+REVLOG_TYPES = {State.NEW: 0, State.LEARNING: 0, State.REVIEW: 1, State.RELEARNING: 2}
 
 
 class CardState(NamedTuple):
@@ -74,27 +86,84 @@ def _queue(schedule: Schedule, position: int, calendar: Calendar, *, suspended: 
 
 
 def _data(schedule: Schedule, position: int, options: Options) -> str:
-    data: dict[str, Any] = {"pos": position}
+    """JSON; put together by hand, since there is one for every card."""
+    memory = ""
     if schedule.memory is not None:
-        data |= {
-            "s": round(schedule.memory.stability, 4),
-            "d": round(schedule.memory.difficulty, 3),
-            "dr": round(options.desired_retention, 2),
-            "decay": round(options.parameters[20], 3),
-        }
-    if schedule.last_review is not None:
-        data["lrt"] = int(schedule.last_review)
-    return json.dumps(data, separators=(",", ":"))
+        stability, difficulty = round(schedule.memory.stability, 4), round(schedule.memory.difficulty, 3)
+        retention, decay = round(options.desired_retention, 2), round(options.parameters[20], 3)
+        memory = f',"s":{stability},"d":{difficulty},"dr":{retention},"decay":{decay}'
+    answered = "" if schedule.last_review is None else f',"lrt":{int(schedule.last_review)}'
+    return f'{{"pos":{position}{memory}{answered}}}'
 
 
-def review_factor(difficulty: float | None) -> int:
-    """A review's difficulty (1 to 10) as Anki logs it: 100 to 1100, 0 for none."""
-    return 0 if difficulty is None else round(((difficulty - 1) / 9 + 0.1) * 1000)
+def keep(columns: CardState, schedule: Schedule, *, calendar: Calendar, options: Options) -> str:
+    """What `llmquiz.store.incoming.AnkiCard.kept` holds of a card that comes from Anki.
+
+    JSON: the columns that `card_state` would not write so (its `factor` has a field of its own), under the names of
+    `CardState`; ``queue`` also where it is -1; and a mark of the schedule that they belong to.
+
+    Args:
+        columns: as Anki has them; `due` counted from `CREATED_ON` where `counts_days` says so, else untouched.
+        schedule: what was made of them.
+        calendar, options: what the schedules here are made with.
+    """
+    suspended = columns.queue == _SUSPENDED
+    plain = card_state(
+        schedule, _NOWHERE, suspended=suspended, flag=columns.flags & 7, options=options, calendar=calendar
+    )
+    kept: dict[str, Any] = {
+        name: value
+        for name, value, ours in zip(CardState._fields, columns, plain, strict=True)
+        if name != "factor" and (value != ours or (name == "queue" and suspended))
+    }
+    return _compact(kept | {_MARK: _mark(schedule)})
 
 
-def review_type(state: State) -> int:
-    """Anki's kind of review for a card that was in `state` when it was answered."""
-    return _REVLOG_TYPES[state]
+def counts_days(card_type: int, queue: int) -> bool:
+    """Whether Anki counts such a card's `due` in days from its collection's creation, and moves it on import."""
+    return card_type == State.REVIEW or queue in (_REVIEW, _DAY_LEARNING)
+
+
+def restored(state: CardState, schedule: Schedule, *, factor: int, kept: str, buried: bool) -> CardState:
+    """`state`, which `card_state` made of `schedule`, for a card that came from Anki.
+
+    Args:
+        factor, kept: those of its `llmquiz.store.incoming.AnkiCard`.
+        buried: whether the day of its burial, if it came buried, still lasts.
+    """
+    was: dict[str, Any] = _load(kept)
+    flags = state.flags | was.pop("flags", 0) & ~7
+    if was.pop(_MARK, None) != _mark(schedule):
+        return state._replace(factor=factor, flags=flags, data=_merged(was.get("data", ""), state.data))
+    if len(was) == 1 and "data" in was:  # most cards
+        return CardState(*state[:4], factor, *state[5:8], flags, was["data"])
+    came = was.get("queue")
+    if (came == _SUSPENDED) != (state.queue == _SUSPENDED) or (came in _BURIED and not buried):
+        was.pop("queue", None)
+        if schedule.state is not State.NEW:
+            was.pop("due", None)
+    return state._replace(**{"factor": factor, "flags": flags, **was})
+
+
+def _mark(schedule: Schedule) -> int:
+    """A fingerprint that every answer changes. The queue of new cards may move a card without touching it."""
+    memory, due = schedule.memory, 0 if schedule.state is State.NEW else schedule.due
+    stability, difficulty = (memory.stability, memory.difficulty) if memory else (0.0, 0.0)
+    last_review = -1.0 if schedule.last_review is None else schedule.last_review
+    counts = schedule.state.value, due, schedule.interval, schedule.steps_left, schedule.reps, schedule.lapses
+    return zlib.crc32(_PACKED.pack(*counts, last_review, stability, difficulty))
+
+
+def _merged(theirs: str, ours: str) -> str:
+    """`ours` with what Anki and its add-ons keep in a card's data beyond its memory."""
+    try:
+        rest = json.loads(theirs or "{}")
+    except ValueError:
+        return ours
+    if not isinstance(rest, dict):
+        return ours
+    kept = {name: value for name, value in rest.items() if name not in _OF_MEMORY}
+    return _compact(json.loads(ours) | kept)
 
 
 def created_at(calendar: Calendar) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -90,3 +91,20 @@ def test_an_interrupted_write_leaves_no_part(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         apkg.write(tmp_path / "out.apkg", b"rows")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_media_go_under_numbers_with_a_map(tmp_path: Path) -> None:
+    out, sound = tmp_path / "out.apkg", tmp_path / "sound"
+    sound.write_bytes(b"la" * 5000)
+    apkg.write(out, b"rows", {"图 1.png": b"picture", "la.mp3": sound})
+    with zipfile.ZipFile(out) as package:
+        assert json.loads(package.read("media")) == {"0": "图 1.png", "1": "la.mp3"}
+        assert (package.read("0"), package.read("1")) == (b"picture", b"la" * 5000)
+
+
+def test_a_media_file_that_cannot_be_read_keeps_the_old_package(tmp_path: Path) -> None:
+    out = tmp_path / "out.apkg"
+    out.write_bytes(b"old")
+    with pytest.raises(ExportError, match="cannot be written: no such file"):
+        apkg.write(out, b"rows", {"gone.png": tmp_path / "gone.png"})
+    assert out.read_bytes() == b"old"

@@ -126,7 +126,7 @@ def test_next_intervals_are_the_same(world: SimpleNamespace) -> None:
         ours = [it.delay_seconds or (it.interval_days or 0) * DAY for it in outcomes]
         theirs = _intervals(world.desk.col._backend.get_scheduling_states(world.theirs[key].id))
         different += [abs(a - b) for a, b in zip(ours, theirs, strict=True) if a != b]
-    assert all(difference == DAY for difference in different)
+    assert all(difference == DAY for difference in different), different
     assert len(different) <= len(world.ours) * 4 / 1000
 
 

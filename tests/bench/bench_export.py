@@ -1,8 +1,8 @@
 """Exporting 10,000 notes with 100,000 reviews as an .apkg: we beside the real Anki's own export of the same notes.
 
 Each export runs in a process of its own, the two by turns. Seconds are those of the export call alone, on the clock and
-of the processor; the peak is the whole process's. We turn Markdown and TeX into HTML as we go; Anki holds the HTML of
-the same notes, which it imported from our package.
+of the processor; the peak is the whole process's. We turn Markdown and TeX into HTML as we go, and keep none of it from
+one export to the next; Anki holds the HTML of the same notes, which it imported from our package.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def _fuller(card: Card, chance: random.Random) -> Card:
 
     def prose(words: int) -> str:
         said = [chance.choice(WORDS.split()) for _ in range(words)]
-        said[chance.randrange(words)] = "$\\sqrt{d_k}$"
+        said[chance.randrange(words)] = f"$\\sqrt{{d_{{{chance.randrange(500)}}}}}$"
         said[chance.randrange(words)] = "`num_kv_heads`"
         return " ".join(said).capitalize() + "."
 
-    code = f"```python\nscores = queries @ keys.T / {chance.randrange(9)}\n```" if chance.random() < 0.1 else prose(20)
+    code = f"```python\nscores = queries @ keys.T / {chance.random()}\n```" if chance.random() < 0.1 else prose(20)
     english = CardText(
         prose(12),
         prose(30),
