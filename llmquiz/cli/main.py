@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from llmquiz import __version__
-from llmquiz.cli import backup, calc, deck, doctor, export, lab, search, stats, study
+from llmquiz.cli import (
+    backup,
+    calc,
+    deck,
+    doctor,
+    export,
+    exportlibrary,
+    importing,
+    importjson,
+    importtext,
+    lab,
+    search,
+    stats,
+    study,
+)
 from llmquiz.core.errors import ExitCode, LlmquizError
 
 app = typer.Typer(
@@ -28,7 +42,14 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(lab.app, name="lab")
 app.add_typer(calc.app, name="calc")
 app.add_typer(deck.app, name="deck")
+app.add_typer(importing.app, name="import")
 app.add_typer(export.app, name="export")
+importing.app.command("csv")(importtext.csv)
+importing.app.command("markdown")(importtext.markdown)
+importing.app.command("json")(importjson.json)
+export.app.command("csv")(exportlibrary.csv)
+export.app.command("markdown")(exportlibrary.markdown)
+export.app.command("json")(exportlibrary.json)
 
 
 def _show_version(wanted: bool) -> None:
