@@ -34,10 +34,10 @@ def test_the_language_is_that_of_the_system_unless_set(
 def test_all_settings_are_read() -> None:
     write(
         'language = "zh"\ntheme = "llmquiz-light"\nrollover_hour = 5\neditor = "vim"\n'
-        '[schedule]\nnew_per_day = 5\n[keys]\n"study.undo" = "z"\n'
+        '[schedule]\nnew_per_day = 5\n[keys]\n"study.undo" = "z"\n[limits]\nfiles = 7\n'
     )
     assert settings.load() == settings.Settings(
-        "zh", "llmquiz-light", {"new_per_day": 5}, {"study.undo": "z"}, 5, "vim"
+        "zh", "llmquiz-light", {"new_per_day": 5}, {"study.undo": "z"}, {"files": 7}, 5, "vim"
     )
 
 

@@ -179,7 +179,10 @@ def warm() -> None:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark").enable("table")
+    # Decoded for reading, %1B in an address would be an escape on the screen.
+    parser.normalizeLinkText = str  # type: ignore[method-assign, assignment]
+    return parser
 
 
 def _inline(tokens: Sequence[Token], strong: str) -> Content:

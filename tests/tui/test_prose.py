@@ -79,6 +79,10 @@ def test_html_is_shown_not_obeyed() -> None:
     assert plain("<script>x</script>", 40) == ["<script>x</script>"]
 
 
+def test_the_codes_of_an_address_are_not_decoded_into_escapes() -> None:
+    assert plain("see <https://x.org/%1B]0;a%E2%80%AE>", 60) == ["see https://x.org/%1B]0;a%E2%80%AE"]
+
+
 def test_nothing_is_nothing() -> None:
     assert plain("", 40) == []
 

@@ -143,9 +143,11 @@ async def test_a_note_shows_its_face_with_tables_and_pictures_by_name(desk: Desk
     desk.store.sync([make_deck(make_note("anki-1", (front, back)))], now=desk.clock())
     async with desk.study("anki-1").run_test(notifications=True) as pilot:
         rows = [line.split() for line in screen_text(pilot.app).splitlines()]
-        assert [
-            row for row in rows if row in (["a", "b"], ["1", "2"], ["Which", "row?"])
-        ] == [["Which", "row?"], ["a", "b"], ["1", "2"]]
+        assert [row for row in rows if row in (["a", "b"], ["1", "2"], ["Which", "row?"])] == [
+            ["Which", "row?"],
+            ["a", "b"],
+            ["1", "2"],
+        ]
         assert "rows.png" not in screen_text(pilot.app)
         await press(pilot, "space")
         assert "▣ rows.png" in screen_text(pilot.app)
