@@ -40,7 +40,7 @@ class Settings:
         schedule: fields of `llmquiz.core.options.Options` that the user changed.
         keys: binding id -> keys, for the TUI.
         rollover_hour: local hour at which the study day starts.
-        limits: fields of `llmquiz.anki.limits.Limits` that the user changed.
+        limits: fields of `llmquiz.anki.archive.limits.Limits` that the user changed.
         editor: command that opens a deck file, before ``$VISUAL`` and ``$EDITOR``.
     """
 

@@ -1,1 +1,1 @@
-"""Decks as Anki packages: the .apkg writer, the note types, and the schedule that travels along."""
+"""Anki both ways: packages read and written, note types and templates, and the schedule that travels along."""

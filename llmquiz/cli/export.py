@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmquiz.anki.evidence import Draw
-    from llmquiz.anki.export import ExportReport
-    from llmquiz.anki.pictures import Labels
+    from llmquiz.anki.exporting.evidence import Draw
+    from llmquiz.anki.exporting.export import ExportReport
+    from llmquiz.anki.exporting.pictures import Labels
 
 app = typer.Typer(help="Take your cards to another program.", no_args_is_help=True)
 _SHOWN_NAMES = 3
@@ -42,9 +42,9 @@ def anki(
 ) -> None:
     """Write decks as an Anki package (.apkg)."""
     from llmquiz import locations
-    from llmquiz.anki.export import Extras
-    from llmquiz.anki.export import export as write
-    from llmquiz.anki.export import since as instant
+    from llmquiz.anki.exporting.export import Extras
+    from llmquiz.anki.exporting.export import export as write
+    from llmquiz.anki.exporting.export import since as instant
     from llmquiz.cli.opening import opened
     from llmquiz.core.card import Lang
     from llmquiz.deck import topics
@@ -111,7 +111,7 @@ def _draw() -> Draw | None:
     """What makes pictures; None where the packages of the labs are missing, or only on their way."""
     from importlib.util import find_spec
 
-    from llmquiz.anki.pictures import draw
+    from llmquiz.anki.exporting.pictures import draw
     from llmquiz.lab.catalog import pending_setup
 
     return None if pending_setup() or find_spec("matplotlib") is None else draw
@@ -121,7 +121,7 @@ def _labels() -> Callable[[str], Labels | None]:
     """What the manifests say about curves and numbers, in English: read when the first card asks for it."""
     from functools import cache
 
-    from llmquiz.anki.pictures import Labels
+    from llmquiz.anki.exporting.pictures import Labels
     from llmquiz.core.card import Lang
     from llmquiz.lab.catalog import Catalog
 

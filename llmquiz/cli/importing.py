@@ -51,8 +51,8 @@ def anki(
 
     def read() -> AbstractContextManager[Incoming]:
         from llmquiz import settings
-        from llmquiz.anki.arriving import arriving
-        from llmquiz.anki.limits import Limits
+        from llmquiz.anki.archive.limits import Limits
+        from llmquiz.anki.importing.arriving import arriving
         from llmquiz.core.day import Calendar
         from llmquiz.core.options import Options
 

@@ -44,7 +44,7 @@ def json(
     differ are kept beside the new ones.
     """
     from llmquiz import settings
-    from llmquiz.anki.limits import Limits
+    from llmquiz.anki.archive.limits import Limits
     from llmquiz.cli.exportlibrary import bar
     from llmquiz.deck.reading import printable
     from llmquiz.exchange.libraryfiles import Home

@@ -45,7 +45,7 @@ def csv(
         from contextlib import nullcontext
 
         from llmquiz import settings
-        from llmquiz.anki.limits import Limits
+        from llmquiz.anki.archive.limits import Limits
         from llmquiz.exchange.csvnotes import Reading
         from llmquiz.exchange.csvnotes import read as read_csv
 
@@ -73,7 +73,7 @@ def markdown(
 
     def read() -> AbstractContextManager[Incoming]:
         from llmquiz import settings
-        from llmquiz.anki.limits import Limits
+        from llmquiz.anki.archive.limits import Limits
         from llmquiz.core.day import Calendar
         from llmquiz.exchange.markdown import read as read_markdown
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from llmquiz.anki.limits import Limits
-from llmquiz.anki.markdown import markdown
+from llmquiz.anki.archive.limits import Limits
+from llmquiz.anki.markdown.markdown import markdown
 from llmquiz.core.card import Lang
 from llmquiz.core.errors import ImportFileError, UsageError
 from llmquiz.deck import cloze

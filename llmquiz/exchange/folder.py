@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.errors import ImportFileError
 from llmquiz.deck.reading import printable
 from llmquiz.exchange.textfile import MIB, reading

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from llmquiz.anki.limits import Limits
-from llmquiz.anki.naming import headline, language, safe, title
-from llmquiz.anki.neutral import neutral
+from llmquiz.anki.archive.limits import Limits
+from llmquiz.anki.importing.naming import headline, language, safe, title
+from llmquiz.anki.markdown.neutral import neutral
 from llmquiz.core.card import Card, CardText, Frequency, Kind, Lang, Level, NoteFace
 from llmquiz.core.errors import ImportFileError
 from llmquiz.exchange.neutral import harmless

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.day import Calendar
 from llmquiz.core.fsrs import STABILITY_MAX, stored
 from llmquiz.core.rating import Rating

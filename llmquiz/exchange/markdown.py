@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.card import Lang
 from llmquiz.core.day import Calendar
 from llmquiz.core.errors import ImportFileError, UsageError

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.card import Lang
 from llmquiz.core.day import Calendar
 from llmquiz.core.errors import ImportFileError

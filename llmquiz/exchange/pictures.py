@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.errors import ImportFileError
 from llmquiz.deck.inline import Part, segments
 from llmquiz.deck.reading import printable

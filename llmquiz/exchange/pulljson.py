@@ -14,7 +14,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.errors import ImportFileError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import BinaryIO
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.errors import ImportFileError, StoreError
 from llmquiz.deck.reading import printable
 from llmquiz.exchange import libraryfiles

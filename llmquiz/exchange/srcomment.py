@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from llmquiz.anki.sm2 import Recaller
+from llmquiz.anki.importing.sm2 import Recaller
 from llmquiz.core.day import Calendar
 from llmquiz.core.fsrs import STABILITY_MAX, stored
 from llmquiz.core.options import DAY_SECONDS

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.errors import ImportFileError
 from llmquiz.deck.reading import printable
 from llmquiz.exchange import encoding as encodings

@@ -44,7 +44,7 @@ class AnkiCard:
     Attributes:
         id: Anki's id of the card; `deck`: of its deck.
         factor: ease in thousandths.
-        kept: JSON of the rest, see `llmquiz.anki.progress`.
+        kept: JSON of the rest, see `llmquiz.anki.exporting.progress`.
     """
 
     id: int

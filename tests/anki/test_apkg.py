@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmquiz.anki import apkg
+from llmquiz.anki.exporting import apkg
 from llmquiz.core.errors import ExportError
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from llmquiz.anki import naming
-from llmquiz.anki.export import export
-from llmquiz.anki.logs import Logs
-from llmquiz.anki.records import ReviewRow
+from llmquiz.anki.archive.records import ReviewRow
+from llmquiz.anki.exporting.export import export
+from llmquiz.anki.importing import naming
+from llmquiz.anki.importing.logs import Logs
 from llmquiz.core.card import Kind, Lang
 from llmquiz.core.options import Options
 from llmquiz.store import Store

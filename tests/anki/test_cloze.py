@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmquiz.anki import cloze
+from llmquiz.anki.exporting import cloze
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from llmquiz.anki.evidence import number
-from llmquiz.anki.export import Extras, export, since
-from llmquiz.anki.pictures import Labels, draw
+from llmquiz.anki.exporting.evidence import number
+from llmquiz.anki.exporting.export import Extras, export, since
+from llmquiz.anki.exporting.pictures import Labels, draw
 from llmquiz.core.card import Card as LlmquizCard
 from llmquiz.core.card import CardText, Frequency, Kind, Lang, Level, NoteFace
 from llmquiz.core.day import Calendar

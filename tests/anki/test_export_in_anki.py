@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llmquiz.anki.export import ExportReport, export
+from llmquiz.anki.exporting.export import ExportReport, export
 from llmquiz.core.card import Lang
 from llmquiz.core.errors import ExportError, UsageError
 from llmquiz.core.options import Options

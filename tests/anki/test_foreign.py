@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llmquiz.anki import foreign, progress
-from llmquiz.anki.export import Extras, export
-from llmquiz.anki.progress import CardState
+from llmquiz.anki.exporting import foreign, progress
+from llmquiz.anki.exporting.export import Extras, export
+from llmquiz.anki.exporting.progress import CardState
 from llmquiz.core.card import Card, CardText, Deck, Frequency, Kind, Lang, Level, NoteFace
 from llmquiz.core.day import Calendar
 from llmquiz.core.options import Options

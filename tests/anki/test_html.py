@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llmquiz.anki import html
+from llmquiz.anki.exporting import html
 
 
 @pytest.mark.parametrize(

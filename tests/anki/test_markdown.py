@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmquiz.anki import clozes, mustache
-from llmquiz.anki.markdown import markdown
-from llmquiz.anki.neutral import decoded, neutral
+from llmquiz.anki.markdown import clozes, mustache
+from llmquiz.anki.markdown.markdown import markdown
+from llmquiz.anki.markdown.neutral import decoded, neutral
 from llmquiz.deck import inline, plain
 
 CASES = {

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from llmquiz.anki.note import Note, lab_command, shuffled, to_note
+from llmquiz.anki.exporting.note import Note, lab_command, shuffled, to_note
 from llmquiz.core.card import LabLink, Lang
 
 BOTH = tuple(Lang)

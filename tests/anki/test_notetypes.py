@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 
-from llmquiz.anki import notetypes
+from llmquiz.anki.exporting import notetypes
 
 
 def test_identity_is_frozen() -> None:

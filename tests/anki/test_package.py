@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from llmquiz.anki import names
-from llmquiz.anki.limits import MB, Limits
-from llmquiz.anki.package import Package, opened
+from llmquiz.anki.archive import names
+from llmquiz.anki.archive.limits import MB, Limits
+from llmquiz.anki.archive.package import Package, opened
 from llmquiz.core.errors import ImportFileError, SettingsError
 
 CORPUS = Path(__file__).with_name("corpus")

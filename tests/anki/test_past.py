@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from llmquiz.anki import progress
-from llmquiz.anki.past import Past, at_home, data_of, reviews_of
-from llmquiz.anki.records import CardRow, ReviewRow
-from llmquiz.anki.sm2 import Recaller, weights
+from llmquiz.anki.archive.records import CardRow, ReviewRow
+from llmquiz.anki.exporting import progress
+from llmquiz.anki.importing.past import Past, at_home, data_of, reviews_of
+from llmquiz.anki.importing.sm2 import Recaller, weights
 from llmquiz.core.day import Calendar
 from llmquiz.core.errors import ScheduleError
 from llmquiz.core.options import DEFAULT_PARAMETERS, Options

@@ -9,8 +9,8 @@ from datetime import UTC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki import progress
-from llmquiz.anki.progress import CREATED_ON, CardState, card_state
+from llmquiz.anki.exporting import progress
+from llmquiz.anki.exporting.progress import CREATED_ON, CardState, card_state
 from llmquiz.core.day import Calendar
 from llmquiz.core.options import Options
 from llmquiz.core.schedule import Memory, Schedule, State

@@ -19,10 +19,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki import untrusted
-from llmquiz.anki.limits import MB, Limits
-from llmquiz.anki.package import opened
-from llmquiz.anki.reading import Tables, reading
+from llmquiz.anki.archive import untrusted
+from llmquiz.anki.archive.limits import MB, Limits
+from llmquiz.anki.archive.package import opened
+from llmquiz.anki.archive.reading import Tables, reading
 from llmquiz.core.errors import ImportFileError
 
 from .test_package import CORPUS, LIMITS, NEW, OLD, zipped
@@ -543,9 +543,9 @@ def edited(data: bytes, edits: list[tuple[int, str, int]]) -> bytes:
 _PEAK = """
 import resource, sys
 from pathlib import Path
-from llmquiz.anki.limits import Limits
-from llmquiz.anki.package import opened
-from llmquiz.anki.reading import reading
+from llmquiz.anki.archive.limits import Limits
+from llmquiz.anki.archive.package import opened
+from llmquiz.anki.archive.reading import reading
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with opened(Path(sys.argv[1]), Limits()) as package, reading(package, Limits()) as tables:
     count = sum(1 for rows in (tables.notes(), tables.cards(), tables.reviews()) for _ in rows)

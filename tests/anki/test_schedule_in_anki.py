@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmquiz.anki.export import export
+from llmquiz.anki.exporting.export import export
 from llmquiz.core.card import Lang
 from llmquiz.core.options import Options
 from llmquiz.core.schedule import State

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki import html, simple
+from llmquiz.anki.exporting import html, simple
 
 TEXT = [
     "word",

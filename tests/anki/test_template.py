@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmquiz.anki import template
-from llmquiz.anki.filters import TYPED
-from llmquiz.anki.marks import ANY
-from llmquiz.anki.template import Renderer
+from llmquiz.anki.markdown import template
+from llmquiz.anki.markdown.filters import TYPED
+from llmquiz.anki.markdown.marks import ANY
+from llmquiz.anki.markdown.template import Renderer
 from llmquiz.core.card import NoteFace
 
 ANSWER = "{{FrontSide}}\n\n<hr id=answer>\n\n"

@@ -9,8 +9,8 @@ from anki import deck_config_pb2, import_export_pb2, notetypes_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki import wire
-from llmquiz.anki.wire import Message, WireError
+from llmquiz.anki.archive import wire
+from llmquiz.anki.archive.wire import Message, WireError
 
 
 def test_reads_what_protobuf_writes() -> None:

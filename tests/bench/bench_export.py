@@ -100,7 +100,7 @@ def _fuller(card: Card, chance: random.Random) -> Card:
 
 
 def _ours(folder: Path) -> None:
-    from llmquiz.anki.export import export
+    from llmquiz.anki.exporting.export import export
 
     with Store.open(folder / "llmquiz.db") as store:
         export(store, (), folder / "ours.apkg", with_schedule=True)

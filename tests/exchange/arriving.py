@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC
 from pathlib import Path
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.card import Card
 from llmquiz.core.day import Calendar
 from llmquiz.exchange.neutral import harmless

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.card import Lang
 from llmquiz.core.errors import ImportFileError, UsageError
 from llmquiz.exchange.csvnotes import Reading, read

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.core.errors import ExportError, ImportFileError, StoreError, UsageError
 from llmquiz.exchange import libraryfiles, pulljson, restoring
 from llmquiz.exchange.libraryfiles import Home

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmquiz.anki.sm2 import Recaller
+from llmquiz.anki.importing.sm2 import Recaller
 from llmquiz.cli.main import main
 from llmquiz.core.card import Lang
 from llmquiz.core.errors import ImportFileError

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmquiz.anki.arriving import arriving
-from llmquiz.anki.export import Extras, export
-from llmquiz.anki.limits import Limits
+from llmquiz.anki.archive.limits import Limits
+from llmquiz.anki.exporting.export import Extras, export
+from llmquiz.anki.importing.arriving import arriving
 from llmquiz.core.day import Calendar
 from llmquiz.core.options import Options
 from llmquiz.store import Store

@@ -1,0 +1,1 @@
+"""From the records of a collection to what the store takes in."""
