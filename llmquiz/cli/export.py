@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,10 +45,11 @@ def anki(
     from llmquiz.anki.exporting.export import export as write
     from llmquiz.anki.exporting.export import since as instant
     from llmquiz.cli.opening import opened
+    from llmquiz.cli.progressbar import bar
     from llmquiz.core.card import Lang
     from llmquiz.deck import topics
 
-    with opened(lang) as services, _progress_bar() as progress:
+    with opened(lang) as services, bar("writing") as progress:
         language = services.settings.language
         report = write(
             services.store,
@@ -138,18 +138,3 @@ def _labels() -> Callable[[str], Labels | None]:
         return Labels(title, plot.metric, plot.x, plot.title.get(Lang.EN, ""), plot.log, units)
 
     return labels
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Shows on a terminal how many notes are done; elsewhere nothing."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("notes", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmquiz.cli.progressbar import bar
 from llmquiz.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,21 +73,6 @@ def json(
         _print_findings(report.findings)
     else:
         _tell(out, _counts(report), report.bytes, report.findings, as_json)
-
-
-@contextmanager
-def bar(what: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr, if that is a terminal; what it yields takes how much is done. It leaves nothing behind."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(bar_width=None), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.update(task, completed=done)
 
 
 def _counts(report: LibraryReport) -> dict[str, int]:

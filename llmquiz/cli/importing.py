@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,10 +115,11 @@ def _merged(services: Services, read: Callable[[], AbstractContextManager[Incomi
     import time
 
     from llmquiz import locations
+    from llmquiz.cli.progressbar import bar
     from llmquiz.store.intake import merge
 
     what = "looking" if dry_run else "importing"
-    with read() as incoming, _progress(what, incoming.num_notes) as advance:
+    with read() as incoming, bar(what, incoming.num_notes) as advance:
         return merge(
             services.store,
             incoming,
@@ -128,23 +129,6 @@ def _merged(services: Services, read: Callable[[], AbstractContextManager[Incomi
             media_folder=locations.media(),
             progress=advance,
         )
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr that counts notes, if that is a terminal; it leaves nothing behind."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("notes"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-        bar = bars.add_task(what, total=total)
-        yield lambda count: bars.update(bar, completed=count)
 
 
 def _confirmed() -> bool:

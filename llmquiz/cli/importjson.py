@@ -45,7 +45,7 @@ def json(
     """
     from llmquiz import settings
     from llmquiz.anki.archive.limits import Limits
-    from llmquiz.cli.exportlibrary import bar
+    from llmquiz.cli.progressbar import bar
     from llmquiz.deck.reading import printable
     from llmquiz.exchange.libraryfiles import Home
     from llmquiz.exchange.restoring import arrived

@@ -16,11 +16,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from llmquiz import target
 from llmquiz.core.card import Card, CardText, Lang
 from llmquiz.core.day import Calendar
 from llmquiz.core.rating import Rating
 from llmquiz.core.schedule import State
-from llmquiz.exchange import target
 from llmquiz.exchange.chosen import chosen_decks, marks
 from llmquiz.exchange.csvcolumns import COLUMNS, Column
 from llmquiz.exchange.libraryjson import snapshot

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from llmquiz import target
 from llmquiz.core.errors import ExportError
-from llmquiz.exchange import libraryfiles, target
+from llmquiz.exchange import libraryfiles
 from llmquiz.exchange.libraryfiles import Home, MediaFile
 
 FORMAT = "llmquiz library"
@@ -101,7 +102,7 @@ def export(
     Raises:
         ExportError: if `out` cannot be written, or the disk is full. What was there is left whole.
     """
-    opened = target.new_file(out) if isinstance(out, Path) else nullcontext(out)
+    opened = target.new_file(out, "llmquiz.json") if isinstance(out, Path) else nullcontext(out)
     with snapshot(connection), opened as file, _packed(file, out) as body:
         writer = _Writer(body, progress or (lambda rows: None))
         writer.library(connection, home, with_media)

@@ -15,10 +15,11 @@ from operator import itemgetter
 from pathlib import Path
 from urllib.parse import unquote
 
+from llmquiz import target
 from llmquiz.core.card import Card, Kind
 from llmquiz.core.day import Calendar
 from llmquiz.exchange import historymarkdown as history
-from llmquiz.exchange import libraryfiles, target
+from llmquiz.exchange import libraryfiles
 from llmquiz.exchange.chosen import StoredDeck, chosen_decks, marks
 from llmquiz.exchange.deckwriting import write_deck
 from llmquiz.exchange.historymarkdown import Past

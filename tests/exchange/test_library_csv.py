@@ -120,7 +120,7 @@ def test_a_failure_leaves_nothing(library: Home, tmp_path: Path, monkeypatch: py
     def full(folder: Path) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llmquiz.exchange.target.size", full)
+    monkeypatch.setattr("llmquiz.target.size", full)
     for out in (tmp_path / "out", tmp_path / "empty"):
         if out.name == "empty":
             out.mkdir()

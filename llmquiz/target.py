@@ -15,14 +15,17 @@ from llmquiz.core.errors import ExportError
 
 
 @contextmanager
-def new_file(out: Path) -> Iterator[BinaryIO]:
+def new_file(out: Path, example: str) -> Iterator[BinaryIO]:
     """The file `out`, to be written; one that is there already is replaced at the end, or kept whole on any error.
+
+    Args:
+        example: a good name, told to who gives a folder.
 
     Raises:
         ExportError: if `out` is a folder, or cannot be written, or the disk is full.
     """
     if out.is_dir():
-        raise ExportError(f"{out}: is a folder; give the name of the file to write, e.g. {out / 'llmquiz.json'}")
+        raise ExportError(f"{out}: is a folder; give the name of the file to write, e.g. {out / example}")
     with _told(out):
         handle, name = tempfile.mkstemp(prefix=f".{out.name[:40]}.", suffix=".part", dir=out.parent)
         part = Path(name)
@@ -89,7 +92,7 @@ def _told(out: Path) -> Iterator[None]:
 
 def _problem(error: OSError, out: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; free some space or choose another place with -o"
+        return "the disk is full; free some space or choose another folder with -o"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the folder {out.parent} cannot be written; choose another with -o"
     if isinstance(error, FileNotFoundError) and not out.parent.is_dir():
