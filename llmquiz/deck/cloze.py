@@ -51,7 +51,7 @@ def hide(source: str, ordinal: int) -> str:
 
 def reveal(source: str, ordinal: int) -> str:
     """Markdown with the deletions of `ordinal` in bold; the others are shown."""
-    return _replaced(source, lambda it: f"**{it.text}**" if it.index == ordinal else it.text)
+    return _replaced(source, lambda it: _bold(it.text) if it.index == ordinal else it.text)
 
 
 def plain(source: str) -> str:
@@ -73,7 +73,12 @@ def _pieces(source: str, replacement: Callable[[Deletion], str]) -> Iterator[str
 
 
 def _blank(deletion: Deletion) -> str:
-    return rf"**\[{deletion.hint or '...'}\]**"
+    return rf"\[{deletion.hint or '...'}\]"
+
+
+def _bold(text: str) -> str:
+    """`text` between asterisks, unless they would be shown: beside a letter they need a letter inside as well."""
+    return f"**{text}**" if text[0].isalnum() and text[-1].isalnum() else text
 
 
 def _deletion(source: str, start: int) -> Deletion:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmquiz.core.card import CLOZE
 from llmquiz.deck.cloze import ClozeError, deletions, hide, plain, reveal
+from llmquiz.deck.plain import lines
 
 TEXT = "The {{c1::KV cache}} holds {{c2::keys and values::two words}}, not {{c1::queries}}."
 
 
 def test_hides_all_deletions_of_a_number_and_shows_the_rest() -> None:
-    assert hide(TEXT, 1) == r"The **\[...\]** holds keys and values, not **\[...\]**."
-    assert hide(TEXT, 2) == r"The KV cache holds **\[two words\]**, not queries."
+    assert hide(TEXT, 1) == r"The \[...\] holds keys and values, not \[...\]."
+    assert hide(TEXT, 2) == r"The KV cache holds \[two words\], not queries."
 
 
 def test_reveals_in_bold() -> None:
@@ -22,8 +25,14 @@ def test_reveals_in_bold() -> None:
     assert plain(TEXT) == "The KV cache holds keys and values, not queries."
 
 
+@pytest.mark.parametrize("side", [hide, reveal])
+def test_no_asterisk_is_seen_beside_chinese(side: Callable[[str, int], str]) -> None:
+    sentence = r"除以{{c1::$\sqrt{d_k}$}}再归一，是{{c2::缩放}}点积。"
+    assert not any("*" in line for ordinal in (1, 2) for line in lines(side(sentence, ordinal)))
+
+
 def test_hides_formulas_and_code_whole() -> None:
-    assert hide(r"is {{c1::$\sqrt{d_k}$}}, `f(x)`", 1) == r"is **\[...\]**, `f(x)`"
+    assert hide(r"is {{c1::$\sqrt{d_k}$}}, `f(x)`", 1) == r"is \[...\], `f(x)`"
 
 
 @pytest.mark.parametrize(
