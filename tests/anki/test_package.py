@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import tempfile
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -134,6 +136,19 @@ class TestAsAnkiWritesThem:
             first, second = file.open(), file.open()
             assert first.read(3) == second.read(3) == OLD["0"][:3]
             assert first.read() == second.read() == OLD["0"][3:]
+
+    def test_what_a_killed_import_left_is_swept_after_a_day(self, tmp_path: Path, temporary: Path) -> None:
+        for name, hours in (("old", 25), ("young", 1)):
+            folder = temporary / f"llmquiz-import-{name}"
+            folder.mkdir()
+            (folder / "collection").touch()
+            os.utime(folder, (time.time() - hours * 3600,) * 2)
+        path = tmp_path / "deck.apkg"
+        path.write_bytes(zipped(OLD))
+        with opened(path, LIMITS):
+            assert not (temporary / "llmquiz-import-old").exists()
+        (temporary / "llmquiz-import-young" / "collection").unlink()
+        (temporary / "llmquiz-import-young").rmdir()
 
     def test_the_collection_goes_with_the_package(self, tmp_path: Path, temporary: Path) -> None:
         path = tmp_path / "deck.apkg"

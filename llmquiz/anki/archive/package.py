@@ -8,9 +8,11 @@ collection without a word, so a package that lacks what its `meta` promises is r
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +28,8 @@ from llmquiz.core.errors import ImportFileError
 _VERSIONS = {1: "anki2", 2: "anki21", 3: "anki21b"}
 _NEWEST = "anki21b"
 _META_BYTES = 1024
+_PREFIX = "llmquiz-import-"
+_STALE_SECONDS = 24 * 3600
 _AGAIN = "in Anki, export it again"
 
 
@@ -97,12 +101,21 @@ def _file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[Path]:
+    _sweep(Path(tempfile.gettempdir()))
     try:
-        folder = tempfile.TemporaryDirectory(prefix="llmquiz-import-", ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
     except OSError as error:
         raise _unwritable(path, error) from error
     with folder as name:
         yield Path(name)
+
+
+def _sweep(place: Path) -> None:
+    """Remove the copies of imports that were killed; a link is none of ours, and another user's folder stays."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if not folder.is_symlink() and folder.stat().st_mtime < time.time() - _STALE_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _version(archive: Archive) -> str:
