@@ -19,6 +19,7 @@ from llmquiz.store import Store
 
 from .conftest import DAY, Desk, deck, many, study
 
+pytestmark = pytest.mark.slow
 OPTIONS = Options(
     desired_retention=0.87,
     learning_steps=(60, 900),

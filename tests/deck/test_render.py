@@ -73,7 +73,7 @@ def decks(draw: st.DrawFn) -> Deck:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(decks())
 def test_parsing_what_was_rendered_gives_the_same_deck(deck: Deck) -> None:
     files = render(deck)

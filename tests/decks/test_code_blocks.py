@@ -33,6 +33,7 @@ def python_blocks(card: Card, mark: str = "python") -> dict[str, str]:
     return {f"{card.id}:{number}": "\n".join(lines) for number, lines in enumerate(python, start=1)}
 
 
+@pytest.mark.slow
 def test_all_blocks_run() -> None:
     """In one process: importing torch takes longer than most of them."""
     blocks = {name: code for cards in CARDS.values() for card in cards for name, code in python_blocks(card).items()}

@@ -6,6 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from llmquiz.lab.catalog import Catalog
+from llmquiz.lab.server import ForkServer
+
+from .running import LABS
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServer]:
+    """Has the labs' packages loaded, so that a run starts in a moment."""
+    with ForkServer(Catalog([(LABS, True)]).warm_modules()) as server:
+        yield server
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

@@ -5,8 +5,6 @@ Five seeds of each are run by `python -m tests.bench labs`; here one of them kee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from llmquiz import locations
@@ -18,17 +16,6 @@ from .running import run_in_child
 
 CATALOG = Catalog([(locations.shipped("labs"), True)])
 LABS = [lab.name for lab in CATALOG.labs()]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    """Imports what the labs need once for all of them."""
-    with ForkServer(CATALOG.warm_modules()) as server:
-        yield server
-
-
-def test_no_manifest_is_broken() -> None:
-    assert CATALOG.findings == []
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 from llmquiz.lab.catalog import Catalog
 from llmquiz.lab.events import Outcome
 from llmquiz.lab.runner import run_blocking
+from llmquiz.lab.server import ForkServer
 from llmquiz.lab.state import RunState
 
 from .running import LABS
@@ -111,10 +112,10 @@ TAKES_WEIGHTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TAKES_WEIGHTS)
-def test_a_model_too_large_is_refused_before_it_is_loaded(name: str, tmp_path: Path) -> None:
+def test_a_model_too_large_is_refused_before_it_is_loaded(name: str, tmp_path: Path, server: ForkServer) -> None:
     state = RunState()
     lab = Catalog([(LABS, True)]).find(name)
-    run_blocking(lab, {"model": str(checkpoint(tmp_path))}, state.apply, device="cpu")
+    run_blocking(lab, {"model": str(checkpoint(tmp_path))}, state.apply, device="cpu", server=server)
 
     assert state.outcome is Outcome.FAILED
     assert state.ended is not None
