@@ -234,6 +234,7 @@ def some(labs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmquiz.cli.lab._catalog", lambda: Catalog([(labs, False)]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("some")
 def test_all_labs_run_into_one_table(capsys: pytest.CaptureFixture[str], labs: Path) -> None:
     assert main(["lab", "--all", "--json"]) == 1
@@ -251,6 +252,7 @@ def test_all_labs_run_into_one_table(capsys: pytest.CaptureFixture[str], labs: P
         assert {run.lab for run in store.runs()} == set(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("some")
 def test_all_is_well_only_if_every_claim_held(capsys: pytest.CaptureFixture[str], labs: Path) -> None:
     for name in ("broken", "crashing"):

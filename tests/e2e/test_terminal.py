@@ -81,6 +81,7 @@ def test_a_session_from_start_to_quit_is_on_disk(start) -> None:
     assert answers(start.home) == [("mine-kv", 4), ("mine-softmax", 4)]
 
 
+@pytest.mark.slow
 def test_the_screen_follows_the_window(start) -> None:
     terminal = start("study", "--deck", "mine")
     terminal.wait_for("What is kept in a KV cache?")
@@ -104,6 +105,7 @@ def test_ctrl_c_does_not_lose_the_session(start) -> None:
     assert terminal.wait_for_end() == 0
 
 
+@pytest.mark.slow
 def test_the_editor_gets_the_terminal_and_gives_it_back(start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text(
@@ -131,6 +133,7 @@ child.wait()
 """
 
 
+@pytest.mark.slow
 def test_the_app_ends_with_its_terminal(start, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     terminal = start(str(pid_file), "study", "--deck", "mine", program=("-c", LEADER))

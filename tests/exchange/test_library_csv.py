@@ -74,6 +74,7 @@ def test_named_decks_alone(library: Home, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8"), max_size=8))
 def test_no_text_is_a_formula_and_every_one_comes_back(text: str) -> None:
     cell = librarycsv.safe(text)

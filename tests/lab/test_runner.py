@@ -230,6 +230,7 @@ def test_a_file_named_like_a_module_in_the_working_folder_is_not_imported(
     assert run("quick").outcome is Outcome.OK
 
 
+@pytest.mark.slow
 def test_running_by_a_new_python_is_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "launch", functools.partial(launch, spawn=True))
 

@@ -37,6 +37,7 @@ def lab(training: Any) -> Any:
     return training.Lab(model, size, Params(SETTINGS), *(torch.Generator().manual_seed(seed) for seed in (0, 1)))
 
 
+@pytest.mark.slow
 def test_its_numbers_agree_with_each_other() -> None:
     results = run_here("grpo", **QUICK)
     metrics = results.metrics

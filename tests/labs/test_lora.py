@@ -32,6 +32,7 @@ def results() -> Results:
         return run_here("lora", {"RANKS": (1, 4), "TEACHER_STEPS": 200}, steps=2, rank=2)
 
 
+@pytest.mark.slow
 def test_its_numbers_agree_with_each_other(results: Results) -> None:
     metrics = results.metrics
     model = base_model().model

@@ -25,6 +25,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_its_numbers_agree_with_each_other() -> None:
     results = run_here("ppo", size="tiny", beta=1.0)
     metrics, (table,) = results.metrics, results.tables

@@ -14,6 +14,7 @@ TINY = {"size": "tiny", "steps": 30}
 FEWER = {"GRADIENTS": 20_000, "COUNT": 4_000}
 
 
+@pytest.mark.slow
 def test_its_numbers_follow_from_the_bits() -> None:
     results = run_here("precision", FEWER, **TINY)
     metrics = results.metrics

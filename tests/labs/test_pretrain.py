@@ -33,6 +33,7 @@ def table(results: Results, name: str) -> dict[object, tuple[object, ...]]:
     return {row[0]: tuple(row[1:]) for row in found.rows}
 
 
+@pytest.mark.slow
 def test_the_marks_are_in_order_and_the_model_is_where_the_metrics_say(results: Results) -> None:
     rows = table(results, "on held-out text")
     loss = {name: row[0] for name, row in rows.items()}

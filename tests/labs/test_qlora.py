@@ -20,6 +20,7 @@ def results() -> Results:
         return run_here("qlora", {"TURNS": 1}, steps=2, block=128)
 
 
+@pytest.mark.slow
 def test_its_numbers_agree_with_each_other(results: Results) -> None:
     metrics = results.metrics
     formats, memory, training, merges, _ = results.tables

@@ -27,6 +27,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_its_numbers_agree_with_each_other() -> None:
     results = run_here("reward", {"TEST_PAIRS": 1000}, size="tiny", noise=0.2)
     metrics, (table,) = results.metrics, results.tables

@@ -135,6 +135,7 @@ def test_a_session_sees_what_was_restored_beside_it(path: Path) -> None:
     assert health.inspect(path).problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("remote")
 def test_nothing_is_restored_into_a_change_that_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "_PATIENCE", 0.1)

@@ -49,6 +49,7 @@ def test_text_can_be_read_in_our_themes(theme) -> None:
         assert contrast(theme.variables[name], theme.surface) >= 4.5, name
 
 
+@pytest.mark.slow
 async def test_every_theme_of_textual_can_be_used(desk: Desk) -> None:
     app = desk.study("sdpa-scale")
     async with app.run_test() as pilot:
