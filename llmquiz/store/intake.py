@@ -139,7 +139,8 @@ class _Merging:
             log.bar_undo(self._connection)
 
     def _is_first(self, note: IncomingNote) -> bool:
-        if note.card.id in self._seen:
+        """Not a note that came already; a card of ours with many faces comes back as several notes."""
+        if note.card.id in self._seen and not note.keeps_text:
             self._findings.count("notes that came twice, left out the second time")
             return False
         self._seen.add(note.card.id)

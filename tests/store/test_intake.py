@@ -262,15 +262,17 @@ def test_our_own_cards_take_progress_alone(store: Store) -> None:
         replace(own, card=replace(own.card, id="own", texts={})),
         replace(own, card=replace(own.card, id="gaps"), parts=[IncomingPart(2, reviewed(5)), IncomingPart(7)]),
         replace(own, card=replace(own.card, id="gone")),
+        replace(own, card=replace(own.card, id="gaps"), parts=[IncomingPart(1, reviewed(7))]),  # its further faces
     ]
     report = take(store, make_incoming(*notes))
-    assert (report.notes_added, report.notes_unchanged, report.schedules_changed, report.reviews_added) == (0, 2, 2, 1)
+    assert (report.notes_added, report.notes_unchanged, report.schedules_changed, report.reviews_added) == (0, 3, 3, 1)
     assert sorted(report.findings) == [
         "cards of llmquiz that no deck has any more, left out: 1",
         "parts that their card lacks or has already, left out: 1",
     ]
     assert store.cards() == before
     assert part(store, "gaps", 2) == IncomingPart(2, reviewed(5))
+    assert part(store, "gaps", 1) == IncomingPart(1, reviewed(7))
     assert store.connection.execute("SELECT count(*) FROM anki_card").fetchone()[0] == 0
 
 
