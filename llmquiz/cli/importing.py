@@ -100,15 +100,18 @@ def run(read: Callable[[], AbstractContextManager[Incoming]], *, dry_run: bool, 
 def _imported(
     services: Services, read: Callable[[], AbstractContextManager[Incoming]]
 ) -> tuple[IntakeReport, Path | None]:
-    """Merge, with a copy of the database as it was; the copy goes if there was nothing to change."""
+    """Merge, with a copy of the database as it was; the copy goes if nothing was changed."""
     from llmquiz.store import backup
 
     copy = backup.make(services.store.connection, services.store.path, label=_LABEL)
-    done = _merged(services, read, dry_run=False)
-    if done.nothing:
-        copy.unlink()
-        return done, None
-    return done, copy
+    changed = False
+    try:
+        done = _merged(services, read, dry_run=False)
+        changed = not done.nothing
+    finally:
+        if not changed:
+            copy.unlink(missing_ok=True)
+    return done, copy if changed else None
 
 
 def _merged(services: Services, read: Callable[[], AbstractContextManager[Incoming]], *, dry_run: bool) -> IntakeReport:

@@ -99,3 +99,10 @@ def test_what_is_no_package_is_refused_in_a_line(tmp_path: Path, capsys: pytest.
         assert error.startswith(f"llmquiz: error: {file}: ")
         assert error.count("\n") == 1
         assert problem in error
+    assert not any("before-import" in one.label for one in backup.listing(locations.database()))
+
+
+def test_what_is_here_already_leaves_no_copy(package: Path) -> None:
+    for _ in range(2):
+        assert main(["import", "anki", str(package), "--yes"]) == 0
+    assert sum("before-import" in one.label for one in backup.listing(locations.database())) == 1
