@@ -8,14 +8,16 @@ always taken literally: a search box is no place for the syntax of a query langu
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llmquiz.core.card import Lang
 from llmquiz.store.records import SearchHit
 
 _TRIGRAM = 3
+_BLANK = re.compile(r"\[[^\]]*\]")  # what a cloze asks for
 _AROUND = 40
 
 _SELECT = """
@@ -67,10 +69,28 @@ def _words(text: dict[str, Any] | None) -> str:
         return ""
     choices = [part for choice in text.get("choices", ()) for part in (choice[0], choice[2])]
     names = ("front", "answer", "detail", "pitfall")
-    faces = [side for face in text.get("faces", ()) for side in face[1:]]
-    lists = [*text.get("key_points", ()), *text.get("symbols", ()), *choices, *faces]
-    parts = [*(text.get(name, "") for name in names), *lists]
+    if faces := text.get("faces", ()):
+        return _words_of_faces(faces)
+    parts = [*(text.get(name, "") for name in names), *text.get("key_points", ()), *text.get("symbols", ()), *choices]
     return "\n".join(part for part in parts if part)
+
+
+def _words_of_faces(faces: Iterable[Sequence[Any]]) -> str:
+    """Each line once: a back mostly repeats its front, a reversed card its sibling, a cloze all of the text each time.
+
+    Written out, the index would take several times as long to make, for nothing more to be found.
+    """
+    backs = "\n".join({line: None for face in faces for line in _lines(face[2])})
+    fronts = {line: None for face in faces for line in _lines(face[1]) if not _is_within(line, backs)}
+    return "\n".join((*fronts, backs))
+
+
+def _lines(side: str) -> list[str]:
+    return side.replace("**", "").split("\n")
+
+
+def _is_within(line: str, text: str) -> bool:
+    return line in text or ("[" in line and all(piece.strip() in text for piece in _BLANK.split(line)))
 
 
 def _quoted(term: str) -> str:
