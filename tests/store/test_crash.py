@@ -192,7 +192,6 @@ def test_a_repair_is_done_or_not_begun(studied: Path, tmp_path: Path, children: 
 
 @few_or_many
 def test_an_import_is_done_or_not_begun(studied: Path, children: Children, kills: int) -> None:
-    pytest.importorskip("llmquiz.store.intake")
     chance, step = random.Random(10), 40
     there = 0
     for _ in range(kills):
