@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 
 from llmquiz.anki.archive.limits import Limits
-from llmquiz.anki.markdown.markdown import markdown
 from llmquiz.core.card import Lang
 from llmquiz.core.errors import ImportFileError, UsageError
 from llmquiz.deck import cloze
@@ -22,6 +21,7 @@ from llmquiz.exchange.csvhead import Column, Role, columns_of, names_roles, read
 from llmquiz.exchange.faces import Face, Mark, TooManyGapsError, bounded, dollars, hard_breaks, unmarked, with_gaps
 from llmquiz.exchange.gather import Draft, Findings, gather
 from llmquiz.exchange.textfile import TextFile, opened
+from llmquiz.notes.markdown import markdown
 from llmquiz.store.incoming import Incoming
 
 ORIGIN = "csv"

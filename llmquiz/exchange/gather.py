@@ -15,11 +15,11 @@ from hashlib import blake2b
 
 from llmquiz.anki.archive.limits import Limits
 from llmquiz.anki.importing.naming import headline, language, safe, title
-from llmquiz.anki.markdown.neutral import neutral
 from llmquiz.core.card import Card, CardText, Frequency, Kind, Lang, Level, NoteFace
 from llmquiz.core.errors import ImportFileError
 from llmquiz.exchange.neutral import harmless
 from llmquiz.exchange.textfile import KIB
+from llmquiz.notes.neutral import neutral
 from llmquiz.store.incoming import Incoming, IncomingDeck, IncomingMedia, IncomingNote, IncomingPart
 
 Face = tuple[str, str]

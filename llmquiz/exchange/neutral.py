@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from llmquiz.anki.markdown.neutral import neutral
+from llmquiz.notes.neutral import neutral
 
 _REFERENCE = re.compile(r"&(?=(#?[0-9A-Za-z]{1,32};))")
 

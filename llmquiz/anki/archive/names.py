@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from llmquiz.anki.markdown.neutral import neutral
+from llmquiz.notes.neutral import neutral
 
 MOST = 500
 """Characters of a deck's, note type's or tag's name."""

@@ -22,12 +22,12 @@ from llmquiz.anki.importing.baggage import DEFAULT_DECK, Baggage, Survey, home_d
 from llmquiz.anki.importing.logs import Logs
 from llmquiz.anki.importing.past import Past, data_of
 from llmquiz.anki.importing.sm2 import Recaller
-from llmquiz.anki.markdown.template import Renderer
 from llmquiz.core.card import Card, CardText, Frequency, Kind, Level, NoteFace
 from llmquiz.core.day import Calendar
 from llmquiz.core.errors import ScheduleError
 from llmquiz.core.options import Options
 from llmquiz.core.schedule import State
+from llmquiz.notes.template import Renderer
 from llmquiz.store.incoming import AnkiNote, Incoming, IncomingMedia, IncomingNote, IncomingPart
 
 _LEECH = "leech"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from llmquiz.anki.archive.reading import Tables
 from llmquiz.anki.archive.records import CardRow, DeckRecord, PresetRecord
 from llmquiz.anki.importing import naming
-from llmquiz.anki.markdown.markdown import markdown
 from llmquiz.core.options import DEFAULT_PARAMETERS, Options
+from llmquiz.notes.markdown import markdown
 from llmquiz.store.incoming import IncomingDeck
 
 DEFAULT_DECK = 1

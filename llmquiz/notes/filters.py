@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from llmquiz.anki.markdown import clozes
-from llmquiz.anki.markdown.marks import EM, EM_END, PARAGRAPH
-from llmquiz.anki.markdown.tags import plain
+from llmquiz.notes import clozes
+from llmquiz.notes.marks import EM, EM_END, PARAGRAPH
+from llmquiz.notes.tags import plain
 
 TYPED = f"{PARAGRAPH}{EM}⌨ type the answer · 输入答案{EM_END}{PARAGRAPH}"
 _READING = re.compile(r" ?(?<![^ >\[\]])([^ >\[\]]++)\[(?!sound:)([^\[\]]++)\]")

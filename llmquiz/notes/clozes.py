@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from llmquiz.anki.markdown.marks import STRONG, STRONG_END
+from llmquiz.notes.marks import STRONG, STRONG_END
 
 MAX_DEPTH = 10  # as in Anki; the marks of a deeper one vanish, its text stays
 _TOKEN = re.compile(r"\{\{c([0-9][0-9,]{0,63})::|\}\}")

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
-from llmquiz.anki.markdown import formulas, marks
-from llmquiz.anki.markdown.blocks import Blocks
-from llmquiz.anki.markdown.flow import escaped, one_line, paragraphs
-from llmquiz.anki.markdown.marks import ATOM, BREAK, DONE, LINE, LINK, LINK_END, STRONG, STRONG_END
-from llmquiz.anki.markdown.neutral import decoded, neutral
-from llmquiz.anki.markdown.tables import Table
-from llmquiz.anki.markdown.tags import MARKS, TAG, address, attributes, is_web, language, safe_url
+from llmquiz.notes import formulas, marks
+from llmquiz.notes.blocks import Blocks
+from llmquiz.notes.flow import escaped, one_line, paragraphs
+from llmquiz.notes.marks import ATOM, BREAK, DONE, LINE, LINK, LINK_END, STRONG, STRONG_END
+from llmquiz.notes.neutral import decoded, neutral
+from llmquiz.notes.tables import Table
+from llmquiz.notes.tags import MARKS, TAG, address, attributes, is_web, language, safe_url
 
 # Programs show the source of a picture's words: what would need a backslash there is replaced by something alike.
 _IN_ALT = str.maketrans("[]`\\<>$|", "()'/‹›＄¦")

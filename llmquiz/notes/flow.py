@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from llmquiz.anki.markdown import formulas
-from llmquiz.anki.markdown.emphasis import beside_words
-from llmquiz.anki.markdown.marks import (
+from llmquiz.notes import formulas
+from llmquiz.notes.emphasis import beside_words
+from llmquiz.notes.marks import (
     ANY,
     ATOM,
     BREAK,
@@ -30,7 +30,7 @@ from llmquiz.anki.markdown.marks import (
     STRONG,
     STRONG_END,
 )
-from llmquiz.anki.markdown.neutral import decoded
+from llmquiz.notes.neutral import decoded
 
 HARD_BREAK = "\\\n"
 _SPECIAL = re.compile(r"[\\`*\[\]$|_<&~!]")

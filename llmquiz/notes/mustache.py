@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llmquiz.anki.markdown.marks import ANSWER
-from llmquiz.anki.markdown.neutral import neutral
+from llmquiz.notes.marks import ANSWER
+from llmquiz.notes.neutral import neutral
 
 SPECIAL = frozenset({"Tags", "Deck", "Subdeck", "Card", "Type", "CardFlag", "CardID", "FrontSide"})
 _OPENING, _OLD_OPENING = re.compile(r"\{\{|<!--"), re.compile("<%|<!--")

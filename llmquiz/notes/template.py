@@ -10,13 +10,13 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from llmquiz.anki.markdown import clozes, filters, mustache
-from llmquiz.anki.markdown.markdown import converted
-from llmquiz.anki.markdown.marks import ANSWER, EM, EM_END, LINE
-from llmquiz.anki.markdown.mustache import Condition, Replacement, Template, Text
-from llmquiz.anki.markdown.neutral import neutral
-from llmquiz.anki.markdown.sides import NoteTypeLike, Sides, compiled, is_active, short
 from llmquiz.core.card import NoteFace
+from llmquiz.notes import clozes, filters, mustache
+from llmquiz.notes.markdown import converted
+from llmquiz.notes.marks import ANSWER, EM, EM_END, LINE
+from llmquiz.notes.mustache import Condition, Replacement, Template, Text
+from llmquiz.notes.neutral import neutral
+from llmquiz.notes.sides import NoteTypeLike, Sides, compiled, is_active, short
 
 MAX_FIELD = 256 * 1024  # characters of a field that are shown
 MAX_NOTE = 1024 * 1024  # characters of HTML that all faces of a note may take together

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmquiz.anki.markdown import template
-from llmquiz.anki.markdown.filters import TYPED
-from llmquiz.anki.markdown.marks import ANY
-from llmquiz.anki.markdown.template import Renderer
 from llmquiz.core.card import NoteFace
+from llmquiz.notes import template
+from llmquiz.notes.filters import TYPED
+from llmquiz.notes.marks import ANY
+from llmquiz.notes.template import Renderer
 
 ANSWER = "{{FrontSide}}\n\n<hr id=answer>\n\n"
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from llmquiz.anki.markdown import marks
-from llmquiz.anki.markdown.marks import BREAK, EM, LINE, LINK_END, PARAGRAPH, STRIKE, STRONG, STRONG_END
-from llmquiz.anki.markdown.neutral import decoded
+from llmquiz.notes import marks
+from llmquiz.notes.marks import BREAK, EM, LINE, LINK_END, PARAGRAPH, STRIKE, STRONG, STRONG_END
+from llmquiz.notes.neutral import decoded
 
 # A quoted value may hold ">"; one that is never closed reaches to the end, and then the "tag" is shown as text.
 _ATTRIBUTES = r"(?:[^<>=]++|=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))?+)*+"

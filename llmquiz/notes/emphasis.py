@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from llmquiz.anki.markdown.marks import ANY, EM, EM_END, STRONG, STRONG_END
+from llmquiz.notes.marks import ANY, EM, EM_END, STRONG, STRONG_END
 
 _EMPHASIS = re.compile(f"[{STRONG}-{EM_END}]+")
 _FURTHEST = 8  # characters that punctuation is moved, so that a million brackets take no longer than they should

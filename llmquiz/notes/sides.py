@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmquiz.anki.markdown import mustache
-from llmquiz.anki.markdown.mustache import Replacement, Template, TemplateError
-from llmquiz.anki.markdown.neutral import neutral
+from llmquiz.notes import mustache
+from llmquiz.notes.mustache import Replacement, Template, TemplateError
+from llmquiz.notes.neutral import neutral
 
 _ACTIVE = re.compile(r"<(?:script|iframe|object|embed|applet)\b|(?:java|vb)script:|data:text/html")
 _HANDLER = re.compile(r"on[a-z]{3,20}\s{0,9}=")

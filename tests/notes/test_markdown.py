@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmquiz.anki.markdown import clozes, mustache
-from llmquiz.anki.markdown.markdown import markdown
-from llmquiz.anki.markdown.neutral import decoded, neutral
 from llmquiz.deck import inline, plain
+from llmquiz.notes import clozes, mustache
+from llmquiz.notes.markdown import markdown
+from llmquiz.notes.neutral import decoded, neutral
 
 CASES = {
     "text": ("a  b\n c&nbsp;d", "a b c d"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from llmquiz.anki.markdown.marks import ATOM, DONE, PARAGRAPH, strip
+from llmquiz.notes.marks import ATOM, DONE, PARAGRAPH, strip
 
 _INSIDE = rf"(?:[^\\{PARAGRAPH}]|\\(?![()\[\]]).)*+"
 _ITEM = re.compile(
