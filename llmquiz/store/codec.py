@@ -1,9 +1,15 @@
-"""A card as JSON text and back. Places in files are left out: they change with every edit above them."""
+"""A card as JSON text and back. Places in files are left out: they change with every edit above them.
+
+A note of Anki's is stored without what its faces say: they are numbers here, and are made of the note's fields when it
+is shown (see `llmquiz.store.faces`). A face that was rendered elsewhere is stored whole.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from llmquiz.core.card import Card, CardText, Check, Choice, Frequency, Kind, LabLink, Lang, Level, NoteFace
@@ -44,12 +50,27 @@ def decode_card(text: str) -> Card:
 
 def digest(card: Card) -> str:
     """A fingerprint of what the card says; the deck that it lies in is no part of that."""
+    return fingerprint(encode_card(card), card.deck)
+
+
+def fingerprint(content: str, deck: str, fields: str = "") -> str:
+    """The `digest` of a card that was encoded in `deck`; `fields` are those of a note that is rendered later."""
     from hashlib import blake2b  # a sitting decodes cards and needs no digest
 
-    fields = _fields(card)
-    del fields["deck"]
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    before, _, after = content.partition(f'"deck":{_quoted(deck)},')
+    return blake2b(f"{before}{after}{fields}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def encode_note(
+    card_id: str, deck: str, topic: str, lang: str, front: str, ordinals: Sequence[int], tags: Sequence[str]
+) -> str:
+    """As `encode_card`, for a note whose faces are rendered later; an import writes ten thousand of them."""
+    tagged = f',"tags":[{",".join(map(_quoted, tags))}]' if tags else ""
+    return (
+        f'{{"id":{_quoted(card_id)},"deck":{_quoted(deck)},"topic":{_quoted(topic)},"kind":"note","level":"L1",'
+        f'"frequency":"medium","texts":{{"{lang}":{{"front":{_quoted(front)},"answer":"",'
+        f'"faces":[{",".join(map(str, ordinals))}]}}}}{tagged}}}'
+    )
 
 
 def _fields(card: Card) -> dict[str, Any]:
@@ -78,7 +99,9 @@ def _text_fields(text: CardText) -> dict[str, Any]:
         "pitfall": text.pitfall,
         "choices": [(choice.text, choice.right, choice.why) for choice in text.choices],
         "symbols": text.symbols,
-        "faces": [(face.ordinal, face.front, face.back) for face in text.faces],
+        "faces": [
+            (face.ordinal, face.front, face.back) if face.front or face.back else face.ordinal for face in text.faces
+        ],
     }
     return {"front": text.front, "answer": text.answer, **{name: value for name, value in fields.items() if value}}
 
@@ -97,5 +120,5 @@ def _text(raw: dict[str, Any]) -> CardText:
         pitfall=raw.get("pitfall", ""),
         choices=tuple([Choice(*fields) for fields in raw.get("choices", ())]),
         symbols=tuple(raw.get("symbols", ())),
-        faces=tuple([NoteFace(*fields) for fields in raw.get("faces", ())]),
+        faces=tuple([NoteFace(it, "", "") if isinstance(it, int) else NoteFace(*it) for it in raw.get("faces", ())]),
     )

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from llmquiz.core.card import Card, Lang
 from llmquiz.core.schedule import Schedule, State
+from llmquiz.store.staging import StagedNote
 
 
 class IncomingReview(NamedTuple):
@@ -120,12 +122,28 @@ class IncomingMedia:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """Notes whose schedules and answers lie in databases already, with the tables of `llmquiz.store.staging`.
+
+    Attributes:
+        notes: read once, before the log is asked for.
+        parts: the database with the table ``part``; the merge may change it.
+        log: gives the database with the tables ``review`` and ``late``, and waits until it is filled.
+    """
+
+    notes: Iterable[StagedNote]
+    parts: Path
+    log: Callable[[], Path]
+
+
+@dataclass(frozen=True, slots=True)
 class Incoming:
     """All that one file brings.
 
     Attributes:
         origin: ``anki``, ``csv``, ``hashcards`` or ``obsidian``.
         notes: read once; `num_notes` says how many there are, for the progress bar.
+        staged: in their place, where there are too many to make an object of each.
         anki_notetypes, anki_presets, anki_decks: JSON of Anki's schema 11 by id; of a deck also our deck's id or None.
         findings: what cannot be carried over and why, a line each; readers may add lines while `notes` is read.
     """
@@ -134,6 +152,7 @@ class Incoming:
     decks: Sequence[IncomingDeck]
     notes: Iterable[IncomingNote]
     num_notes: int
+    staged: Staged | None = None
     media: Sequence[IncomingMedia] = ()
     anki_notetypes: Mapping[int, str] = field(default_factory=dict)
     anki_presets: Mapping[int, str] = field(default_factory=dict)
