@@ -11,7 +11,7 @@ new_per_day = 20
 [keys]
 "study.reveal" = "space"
 
-[limits]                     # of files that are imported; see docs/anki.md
+[limits]                     # of files that are imported; see docs/import-anki.md
 total_mb = 4096
 ```
 """
