@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from llmquiz.notes.marks import STRONG, STRONG_END
 
 MAX_DEPTH = 10  # as in Anki; the marks of a deeper one vanish, its text stays
 _TOKEN = re.compile(r"\{\{c([0-9][0-9,]{0,63})::|\}\}")
-_SHAPE = "image-occlusion:"
+SHAPE = "image-occlusion:"
 
 
 @dataclass(slots=True)
@@ -51,6 +52,20 @@ def parse(html: str) -> list[str | Deletion]:
     return top
 
 
+@lru_cache(maxsize=1)
+def numbers(html: str) -> frozenset[int]:
+    """The numbers of a field's deletions, as `parse` reads them; cards of a note ask for them one after the other."""
+    found: set[str] = set()
+    opened: list[str] = []
+    for token in _TOKEN.findall(html):
+        if not token:
+            if opened:
+                found.update(opened.pop().split(","))
+        elif len(opened) < MAX_DEPTH:
+            opened.append(token)
+    return frozenset([int(it) for it in found if it])
+
+
 def shown(parts: Iterable[str | Deletion], number: int, *, question: bool) -> str:
     """The HTML of card `number`: its deletions as bold gaps, or in bold; empty if the field has none of them."""
     pieces = list(parts)
@@ -67,11 +82,30 @@ def plain(parts: Iterable[str | Deletion]) -> str:
     return "".join(_pieces(parts, -1, False))
 
 
+def filled(html: str) -> str:
+    """The HTML with every deletion shown and none marked, hidden areas of pictures left out; as `plain`, but sooner."""
+    pieces = _TOKEN.split(html)
+    out = [pieces[0]]
+    depth = 0
+    for number, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        if number is not None:
+            depth = min(depth + 1, MAX_DEPTH)
+        elif depth:
+            depth -= 1
+        else:
+            out.append("}}")
+        if not depth:
+            out.append(text)
+        elif not text.startswith(SHAPE):
+            out.append(text.partition("::")[0])
+    return plain(parse(html)) if depth else "".join(out)
+
+
 def shapes(parts: Iterable[str | Deletion]) -> list[tuple[int, float, float]]:
     """The hidden areas of an image occlusion note: number, and where its middle is, in shares of width and height."""
     found: list[tuple[int, float, float]] = []
     for it in parts:
-        if isinstance(it, Deletion) and it.parts and isinstance(text := it.parts[0], str) and text.startswith(_SHAPE):
+        if isinstance(it, Deletion) and it.parts and isinstance(text := it.parts[0], str) and text.startswith(SHAPE):
             facts = dict(word.partition("=")[::2] for word in text.split(":"))
             x, y = (_share(facts, *names) for names in (("left", "width", "rx"), ("top", "height", "ry")))
             found += [(number, x, y) for number in it.numbers]

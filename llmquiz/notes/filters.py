@@ -29,7 +29,8 @@ def applied(name: str, html: str, number: int, *, question: bool, parts: dict[st
             read = parts[html] = clozes.parse(html)
         if name == "cloze-only":
             return clozes.only(read, number, question=question)
-        return occlusion(read, number, question=question) or clozes.shown(read, number, question=question)
+        hidden = occlusion(read, number, question=question) if clozes.SHAPE in html else ""
+        return hidden or clozes.shown(read, number, question=question)
     if name == "text":
         return plain(html)
     if name in _READINGS:

@@ -11,7 +11,6 @@ import re
 from llmquiz.notes import formulas
 from llmquiz.notes.emphasis import beside_words
 from llmquiz.notes.marks import (
-    ANY,
     ATOM,
     BREAK,
     DONE,
@@ -29,6 +28,7 @@ from llmquiz.notes.marks import (
     STRIKE_END,
     STRONG,
     STRONG_END,
+    has_any,
 )
 from llmquiz.notes.neutral import decoded
 
@@ -62,7 +62,7 @@ def paragraphs(text: str, atoms: list[str], *, blocks: bool = True) -> tuple[lis
         blocks: whether a displayed formula may be a paragraph of its own.
     """
     text = formulas.marked(decoded(text), atoms, blocks=blocks)
-    if not ANY.search(text):
+    if not has_any(text):
         words = " ".join(text.split())
         return ([escaped(words)] if words else []), []
     arranged, still_open = _arranged(_scripts(text))
@@ -73,9 +73,7 @@ def one_line(text: str, atoms: list[str], glue: str, *, cell: bool = False) -> s
     """The Markdown of running text on one line, its lines joined by `glue`; in a table's cell bars are kept apart."""
     text = _scripts(formulas.marked(decoded(text), atoms, blocks=False))
     arranged, _ = _arranged(text)
-    if cell:
-        atoms = [_without_bars(it) for it in atoms]
-    return glue.join(_written(it, risky, atoms, glue) for it, risky in arranged)
+    return glue.join(_written(it, risky, atoms, glue, cell=cell) for it, risky in arranged)
 
 
 def escaped(text: str) -> str:
@@ -207,23 +205,26 @@ def _open(marks: list[str], out: list[str]) -> None:
 
 
 def _joined(out: list[str], opened: list[str]) -> str:
-    return "".join([*out, *(chr(ord(mark[0]) + 1) for mark in reversed(opened))])
+    return "".join([*out, *[chr(ord(mark[0]) + 1) for mark in reversed(opened)]] if opened else out)
 
 
-def _written(text: str, risky: bool, atoms: list[str], hard_break: str) -> str:
+def _written(text: str, risky: bool, atoms: list[str], hard_break: str, *, cell: bool = False) -> str:
     if risky:
         text = beside_words(text)
     text = escaped(text)
     if "\n" in text:
         text = text.replace("\n", hard_break)
-    if not ANY.search(text):
+    if not has_any(text):
         return text
     for mark, shown in ((STRONG, "**"), (EM, "*"), (STRIKE, "~~")):
         if mark in text:
             text = text.replace(mark, shown).replace(chr(ord(mark) + 1), shown)
     if LINK in text:
         text = _LINKED.sub(lambda it: _link(it[2], atoms[int(it[1])]), text)
-    return _ATOM.sub(lambda it: _untouched(atoms[int(it[1])], it[2]), text) if ATOM in text else text
+    if ATOM not in text:
+        return text
+    kept = _without_bars if cell else str
+    return _ATOM.sub(lambda it: _untouched(kept(atoms[int(it[1])]), it[2]), text)
 
 
 def _link(label: str, url: str) -> str:

@@ -40,7 +40,7 @@ def marked(text: str, atoms: list[str], *, blocks: bool) -> str:
         atoms: gets the formulas as Markdown.
         blocks: a displayed formula is a paragraph of its own.
     """
-    if not _START.search(text):
+    if ("\\" not in text and "[" not in text) or not _START.search(text):
         return text
 
     def item(match: re.Match[str]) -> str:

@@ -23,9 +23,14 @@ ANY = re.compile("[\ufdd0-\ufde1]")
 _NUMBERED = re.compile("[\ufdd6\ufdd8][0-9]*\ufdd9?")
 
 
+def has_any(text: str) -> bool:
+    """Whether there are marks in `text`."""
+    return not text.isascii() and ANY.search(text) is not None
+
+
 def strip(text: str) -> str:
     """`text` without marks, line marks as line breaks: what a formula, an attribute or code makes of them."""
-    if not ANY.search(text):
+    if not has_any(text):
         return text
     text = _NUMBERED.sub("", text).replace(BREAK, "\n")
     return ANY.sub("", re.sub(f"[{LINE}{PARAGRAPH}]+", "\n", text))

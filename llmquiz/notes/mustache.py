@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from llmquiz.notes.marks import ANSWER
 from llmquiz.notes.neutral import neutral
+from llmquiz.notes.tags import without_unseen
 
 SPECIAL = frozenset({"Tags", "Deck", "Subdeck", "Card", "Type", "CardFlag", "CardID", "FrontSide"})
 _OPENING, _OLD_OPENING = re.compile(r"\{\{|<!--"), re.compile("<%|<!--")
@@ -87,7 +88,7 @@ def parsed(source: str, fields: Collection[str]) -> Template:
     unknown: dict[str, None] = {}
     for is_text, piece in _pieces(source, opening):
         if is_text:
-            steps.append(Text(piece))
+            steps.append(Text(without_unseen(piece)))
             continue
         sign, name = piece[:1], piece[1:].strip()
         if sign and sign in "#^":

@@ -15,7 +15,7 @@ from llmquiz.notes import mustache
 from llmquiz.notes.mustache import Replacement, Template, TemplateError
 from llmquiz.notes.neutral import neutral
 
-_ACTIVE = re.compile(r"<(?:script|iframe|object|embed|applet)\b|(?:java|vb)script:|data:text/html")
+_ELEMENT = re.compile(r"<(?:script|iframe|object|embed|applet)\b")
 _HANDLER = re.compile(r"on[a-z]{3,20}\s{0,9}=")
 
 
@@ -74,14 +74,20 @@ def compiled(template: TemplateLike, fields: Sequence[str], find: Callable[[str]
     written |= _written(back)
     back = mustache.without(back, lambda it: _is_speech(it) and it.name in written)
     above, back = mustache.halves(back)
-    hinted = dict.fromkeys(it.name for it in front.steps if isinstance(it, Replacement) and "hint" in it.filters)
+    hints = (it.name for it in front.steps if isinstance(it, Replacement) and "hint" in it.filters)
+    hinted = dict.fromkeys(it for it in hints if it in fields)
     return Sides(name, front, back, above, tuple(it for it in hinted if it not in back.shown))
 
 
 def is_active(source: str) -> bool:
     """Whether a browser would run something of this HTML."""
     lower = source.lower()
-    return _ACTIVE.search(lower) is not None or ("on" in lower and "=" in lower and _HANDLER.search(lower) is not None)
+    return (
+        _ELEMENT.search(lower) is not None
+        or ("script:" in lower and ("javascript:" in lower or "vbscript:" in lower))
+        or "data:text/html" in lower
+        or ("=" in lower and _HANDLER.search(lower) is not None)
+    )
 
 
 def short(text: str) -> str:

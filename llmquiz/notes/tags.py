@@ -13,11 +13,13 @@ from llmquiz.notes.neutral import decoded
 
 # A quoted value may hold ">"; one that is never closed reaches to the end, and then the "tag" is shown as text.
 _ATTRIBUTES = r"(?:[^<>=]++|=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))?+)*+"
-_DROPPED = "script|style|iframe|template|head|applet|noembed|noframes|button|select|rp|annotation"
+_ELEMENTS_DROPPED = "script style iframe template head applet noembed noframes button select rp annotation"
+# A first letter in two cases, rather than a flag, tells most tags apart at once.
+DROPPED = "|".join(f"[{it[0].upper()}{it[0]}](?i:{it[1:]})" for it in _ELEMENTS_DROPPED.split())
 TAG = re.compile(
-    r"<(?:!--.*?(?:-->|\Z)|[!?][^<>]*+>"
-    rf"|(?i:(?P<dropped>{_DROPPED})\b)[^<>]*+>.*?(?:</(?i:(?P=dropped))\b[^<>]*+>|\Z)"
-    rf"|(/?)([A-Za-z][^\s/<>]*+)({_ATTRIBUTES})(>?))",
+    rf"<(?:(?P<dropped>{DROPPED})\b[^<>]*+>.*?(?:</(?i:(?P=dropped))\b[^<>]*+>|\Z)"
+    rf"|(/?)([A-Za-z][^\s/<>]*+)({_ATTRIBUTES})(>?)"
+    r"|!--.*?(?:-->|\Z)|[!?][^<>]*+>)",
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(r"([^\s=/>\"']++)(?:\s*+=\s*+(?:\"([^\"]*)\"|'([^']*)'|([^\s>]++)))?+")
@@ -63,6 +65,21 @@ MARKS = {
 def plain(html: str) -> str:
     """The text of neutral HTML, still with entities, without its tags: what Anki's filter ``text:`` leaves."""
     return TAG.sub("", html) if "<" in html else html
+
+
+def without_unseen(html: str) -> str:
+    """Neutral HTML without comments, scripts and the like; unchanged if one of its tags never ends."""
+    if "<" not in html:
+        return html
+    is_whole = True
+
+    def kept(match: re.Match[str]) -> str:
+        nonlocal is_whole
+        is_whole = is_whole and match.end() <= len(html) and match[5] != ""
+        return match[0] if match[3] is not None else ""
+
+    seen = TAG.sub(kept, f"{html} ")  # what reaches over the space is never closed
+    return seen[:-1] if is_whole else html
 
 
 def attributes(source: str) -> dict[str, str]:

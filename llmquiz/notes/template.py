@@ -8,10 +8,11 @@ a side would be empty, the fields that the other side does not have stand there.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from llmquiz.core.card import NoteFace
 from llmquiz.notes import clozes, filters, mustache
+from llmquiz.notes.glance import extent, surely_asks
 from llmquiz.notes.markdown import converted
 from llmquiz.notes.marks import ANSWER, EM, EM_END, LINE
 from llmquiz.notes.mustache import Condition, Replacement, Template, Text
@@ -37,6 +38,8 @@ class Renderer:
         self.is_cloze = notetype.is_cloze
         self.fields = tuple(notetype.fields)
         self._sides = {it.ordinal: compiled(it, self.fields, self.find) for it in notetype.templates}
+        self._extent = extent(self._sides.values())
+        self._leading = {ordinal: place for ordinal, it in self._sides.items() if (place := self._lead(it)) is not None}
 
     def faces(
         self, fields: Sequence[str], ordinals: Sequence[int], *, tags: str = "", deck: str = ""
@@ -49,8 +52,42 @@ class Renderer:
             tags: parted by spaces.
             deck: full name of the deck, its levels joined by ``::``.
         """
-        note = _Note(self, fields, tags, deck)
+        note = _Note(self, map(self.taken, fields), tags, deck)
         return tuple([note.face(self.sides(ordinal), ordinal) for ordinal in ordinals])
+
+    def look(
+        self, fields: Sequence[str], ordinals: Sequence[int], *, tags: str = "", deck: str = "", harmless: bool = False
+    ) -> None:
+        """Add to `findings` what `faces` would, and render only where nothing less can tell.
+
+        Args:
+            fields, ordinals, tags, deck: as for `faces`.
+            harmless: whether `is_harmless` said so of a text that holds these fields.
+        """
+        fixed, times = self._extent
+        length = sum(map(len, fields))
+        most = fixed + times * (length + len(fields) + len(tags) + len(deck))
+        if length > MAX_FIELD or most * len(ordinals) > MAX_NOTE or len(fields) != len(self.fields):
+            self.faces(fields, ordinals, tags=tags, deck=deck)
+            return
+        if not harmless and not is_harmless("\n".join(fields)):
+            fields = [*map(self.taken, fields)]
+        for ordinal in ordinals:
+            place = self._leading.get(0 if self.is_cloze else ordinal)
+            if place is None or not fields[place][:1].isalnum():
+                self._look_closely(fields, ordinal, tags, deck)
+
+    def _look_closely(self, fields: Sequence[str], ordinal: int, tags: str, deck: str) -> None:
+        sides, values = self.sides(ordinal), dict(zip(self.fields, fields, strict=True))
+        if sides.front is not None and not surely_asks(sides.front, values, ordinal + 1):
+            _Note(self, fields, tags, deck).asked(sides, sides.front, ordinal)
+
+    def _lead(self, sides: Sides) -> int | None:
+        """The index of the field that a front begins with, as it is."""
+        first = sides.front.steps[0] if sides.front and sides.front.steps else None
+        if isinstance(first, Replacement) and not first.filters and first.name in self.fields:
+            return max(place for place, name in enumerate(self.fields) if name == first.name)
+        return None
 
     def sides(self, ordinal: int) -> Sides:
         """The template of a card; a broken one if the note type has none."""
@@ -60,19 +97,36 @@ class Renderer:
             sides = self._sides[ordinal] = Sides(f"Card {ordinal + 1}", None, None)
         return sides
 
+    def taken(self, field: str) -> str:
+        """A field as it may be shown; what of it may not be is found."""
+        if len(field) > MAX_FIELD:
+            self.find(f"a field of more than {MAX_FIELD:,} characters is cut")
+            field = _cut(field, MAX_FIELD)
+        clean = neutral(field)
+        if clean is not field and clean != field.replace("\r\n", "\n"):
+            self.find("characters that steer a terminal or hide text are removed")
+        if "<" in clean and is_active(clean):
+            self.find("scripts do not run here; they are left out")
+        return clean
+
     def find(self, problem: str) -> None:
         """Note what could not be shown."""
         self.findings.add(f"note type '{self.name}': {problem}")
 
 
+def is_harmless(source: str) -> bool:
+    """Whether HTML, of any number of notes, holds nothing that `look` would have to tell but for its length."""
+    return neutral(source) == source and not ("<" in source and is_active(source))
+
+
 class _Note:
     """A note while its faces are made."""
 
-    def __init__(self, renderer: Renderer, fields: Sequence[str], tags: str, deck: str) -> None:
+    def __init__(self, renderer: Renderer, fields: Iterable[str], tags: str, deck: str) -> None:
         self._renderer = renderer
         self._tags, self._deck = tags, deck
         self._values = dict.fromkeys(renderer.fields, "")
-        self._values.update(zip(renderer.fields, map(self._taken, fields), strict=False))
+        self._values.update(zip(renderer.fields, fields, strict=False))
         self._parts: dict[str, list[str | clozes.Deletion]] = {}
         self._written: dict[str, str] = {}  # Markdown by HTML: the back of one card is often the front of another
         self._room = MAX_NOTE
@@ -81,10 +135,7 @@ class _Note:
         """The card `ordinal`."""
         if sides.front is None or sides.back is None:
             return self._plain_face(ordinal)
-        asked = self._markdown(self._side(sides, sides.front, ordinal, question=True).replace(ANSWER, ""))
-        if not asked:
-            self._renderer.find("a card has an empty front; its first field is shown instead")
-            asked = self._markdown(self._first()) or _BLANK
+        asked = self.asked(sides, sides.front, ordinal)
         back = self._markdown(self._side(sides, sides.back, ordinal, question=False).replace(ANSWER, ""))
         if sides.above is not None:
             told = self._markdown(self._side(sides, sides.above, ordinal, question=False))
@@ -95,18 +146,13 @@ class _Note:
             back = "\n\n".join(filter(None, (back, self._labelled(sides.hinted, always=True))))
         return NoteFace(ordinal, asked, back)
 
-    def _taken(self, field: str) -> str:
-        """A field as it may be shown."""
-        find = self._renderer.find
-        if len(field) > MAX_FIELD:
-            find(f"a field of more than {MAX_FIELD:,} characters is cut")
-            field = _cut(field, MAX_FIELD)
-        clean = neutral(field)
-        if clean is not field and clean != field.replace("\r\n", "\n"):
-            find("characters that steer a terminal or hide text are removed")
-        if "<" in clean and is_active(clean):
-            find("scripts do not run here; they are left out")
-        return clean
+    def asked(self, sides: Sides, front: Template, ordinal: int) -> str:
+        """The Markdown of a front."""
+        asked = self._markdown(self._side(sides, front, ordinal, question=True).replace(ANSWER, ""))
+        if not asked:
+            self._renderer.find("a card has an empty front; its first field is shown instead")
+            asked = self._markdown(self._first()) or _BLANK
+        return asked
 
     def _side(self, sides: Sides, template: Template, ordinal: int, *, question: bool) -> str:
         """The HTML of one side."""

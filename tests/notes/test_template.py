@@ -73,6 +73,8 @@ def findings(front: str, back: str = "x", value: str = "v", **facts: Any) -> set
         ("{{{Front}}}", "f}"),
         ("{{FrontSide}}{{Front}}", "f"),
         ("{{Front}}<script>{{Back}}</script><style>.x{}</style>", "f"),
+        ("{{Front}}<script>a</script>b<!-- c --><!-- {{Back}} -->", "fb"),
+        ("<scr<!-- -->ipt>{{Front}}", r"\<script>f"),
     ],
 )
 def test_the_template_language(source: str, shown: str) -> None:
@@ -119,6 +121,7 @@ def test_a_hint_waits_for_the_answer() -> None:
         0, "q", "a\n\n**Extra**\n\nh"
     )
     assert face("{{Front}}", "{{Back}}{{hint:Extra}}", "q", "a", "h").back == "a\\\n*Extra*: h"
+    assert face("{{Front}} {{hint:Tags}}", "{{Back}}", "q", "a") == NoteFace(0, "q a::b c", "a")
 
 
 def test_speech_is_text_only_where_there_is_no_other() -> None:
