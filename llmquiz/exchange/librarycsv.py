@@ -25,7 +25,6 @@ from llmquiz.exchange.chosen import chosen_decks, marks
 from llmquiz.exchange.csvcolumns import COLUMNS, Column
 from llmquiz.exchange.libraryjson import snapshot
 from llmquiz.store import Store
-from llmquiz.store.codec import decode_card
 from llmquiz.store.database import explained
 
 Progress = Callable[[int], None]
@@ -66,7 +65,7 @@ def export(
     report = CsvReport()
     with explained(store.path), snapshot(store.connection):
         wanted = chosen_decks(store.connection, decks)
-        tables = _Tables(store.connection, [deck.id for deck in wanted], bool(decks), calendar or Calendar())
+        tables = _Tables(store, [deck.id for deck in wanted], bool(decks), calendar or Calendar())
         with target.new_folder(out) as folder:
             done = 0
             for name, columns in COLUMNS.items():
@@ -121,8 +120,9 @@ def _counted(rows: Iterator[Sequence[Any]], done: int, progress: Progress | None
 
 
 class _Tables:
-    def __init__(self, connection: sqlite3.Connection, decks: list[str], only: bool, calendar: Calendar) -> None:
-        self._connection, self._decks, self._only, self._calendar = connection, decks, only, calendar
+    def __init__(self, store: Store, decks: list[str], only: bool, calendar: Calendar) -> None:
+        self._connection, self._faces = store.connection, store.faces
+        self._decks, self._only, self._calendar = decks, only, calendar
 
     def rows(self, name: str) -> Iterator[Sequence[Any]]:
         made: Iterator[Sequence[Any]] = getattr(self, f"_{name}")()
@@ -137,7 +137,7 @@ class _Tables:
             FROM card JOIN deck ON deck.id = card.deck WHERE deck.id IN (DECKS)
             ORDER BY deck.position, deck.id, card.position, card.id"""
         ):
-            yield [*_card(decode_card(content), title), *(instant(at, self._calendar) for at in times)]
+            yield [*_card(self._faces.card(content), title), *(instant(at, self._calendar) for at in times)]
 
     def _schedules(self) -> Iterator[Sequence[Any]]:
         for row in self._select(

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from llmquiz import target
-from llmquiz.core.card import Card, Kind
+from llmquiz.core.card import Card
 from llmquiz.core.day import Calendar
 from llmquiz.exchange import historymarkdown as history
 from llmquiz.exchange import libraryfiles
@@ -26,7 +26,6 @@ from llmquiz.exchange.historymarkdown import Past
 from llmquiz.exchange.libraryjson import snapshot
 from llmquiz.exchange.opencard import one_line, slug
 from llmquiz.store import Store
-from llmquiz.store.codec import decode_card
 from llmquiz.store.database import explained
 
 Progress = Callable[[int], None]
@@ -84,7 +83,7 @@ def export(
     with explained(store.path), snapshot(store.connection):
         wanted = chosen_decks(store.connection, decks)
         with target.new_folder(out) as folder:
-            writer = _Writer(store.connection, folder, calendar or Calendar(), progress or (lambda done: None))
+            writer = _Writer(store, folder, calendar or Calendar(), progress or (lambda done: None))
             writer.decks(wanted)
             if not decks:
                 writer.labs()
@@ -96,9 +95,10 @@ def export(
 
 
 class _Writer:
-    def __init__(self, connection: sqlite3.Connection, folder: Path, calendar: Calendar, progress: Progress) -> None:
+    def __init__(self, store: Store, folder: Path, calendar: Calendar, progress: Progress) -> None:
         self.report = MarkdownReport(dict.fromkeys(("decks", "cards", "reviews", "runs", "predictions", "media"), 0))
-        self._connection, self._folder, self._calendar, self._progress = connection, folder, calendar, progress
+        self._connection, self._faces = store.connection, store.faces
+        self._folder, self._calendar, self._progress = folder, calendar, progress
         self._named: set[str] = set()
 
     def decks(self, decks: Sequence[StoredDeck]) -> None:
@@ -139,10 +139,10 @@ class _Writer:
         for content, gone in self._connection.execute(
             "SELECT content, archived_at IS NOT NULL FROM card WHERE deck = ? ORDER BY position, id", (deck.id,)
         ):
-            card = decode_card(content)
+            card = self._faces.card(content)
             (archived if gone else present).append(card)
-            if card.kind is Kind.NOTE:
-                self._named |= {unquote(found[1] or found[2]) for found in _LINK.finditer(content)}
+            for side in (it for text in card.texts.values() for face in text.faces for it in (face.front, face.back)):
+                self._named |= {unquote(found[1] or found[2]) for found in _LINK.finditer(side)}
         return present, archived
 
     def _history(self, deck: StoredDeck, cards: Sequence[Card], reviews: Sequence[history.Row]) -> None:

@@ -22,13 +22,12 @@ from llmquiz.exchange.libraryjson import FORMAT, VERSION, Check, Table, encoded,
 from llmquiz.exchange.pulljson import Pull
 from llmquiz.exchange.trust import RowError, Trust
 from llmquiz.store import migrations
-from llmquiz.store.search import index_rows
+from llmquiz.store.search import index_all
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 _SETUP = "PRAGMA page_size = 2048; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384"
-_INDEXED_AT_ONCE = 500  # cards
 _MOST_FINDINGS = 20
 
 
@@ -51,6 +50,7 @@ class LibraryReader:
     on_rows: Callable[[], None]
     findings: list[str] = field(default_factory=list)
     check: Check = field(default_factory=Check)
+    _unrendered: list[str] = field(default_factory=list)
 
     def read(self) -> None:
         """Fill database and folders.
@@ -68,9 +68,10 @@ class LibraryReader:
         total = self._tables()
         self._check_references()
         migrations.apply(database)
+        self._check_faces()
         self._files()
         self._end(total)
-        _index(self.connection)
+        index_all(self.connection)
         self.connection.execute("COMMIT")
 
     def _head(self) -> int:
@@ -142,7 +143,7 @@ class LibraryReader:
 
     def _rows(self, table: Table) -> Iterator[list[Any]]:
         pull = self.pull
-        trust = Trust(table, self._spelled)
+        trust = Trust(table, self._spelled, self._unrendered.append)
         pull.take("[")
         for number in count(1):
             if not pull.goes_on(number == 1, "]"):
@@ -168,6 +169,15 @@ class LibraryReader:
         if broken:
             table, row, parent, _ = broken
             raise self.pull.error(f"row {row} of table '{table}' belongs to one of '{parent}' that is not there")
+
+    def _check_faces(self) -> None:
+        """A note without faces must have the fields that they are made of."""
+        for card_id in self._unrendered:
+            if not self.connection.execute("SELECT 1 FROM anki_note WHERE card = ?", (card_id,)).fetchone():
+                name = ascii(card_id)[:80]
+                raise self.pull.error(
+                    f"note {name} has no faces, and no fields in the table 'anki_note' to make them of"
+                )
 
     def _files(self) -> None:
         pull = self.pull
@@ -256,12 +266,6 @@ def _written(place: Path, pieces: Iterator[bytes]) -> tuple[str, int]:
             found.update(piece)
             size += file.write(piece)
     return found.hexdigest(), size
-
-
-def _index(connection: sqlite3.Connection) -> None:
-    cards = connection.cursor().execute("SELECT number, content FROM card")
-    while batch := cards.fetchmany(_INDEXED_AT_ONCE):
-        index_rows(connection, batch)
 
 
 def _all_text(values: Any) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from urllib.parse import unquote
 
+from llmquiz.anki.importing.naming import headline
 from llmquiz.core.card import Card, CardText, Frequency, Kind, NoteFace
 from llmquiz.deck import attributes, reading
 from llmquiz.deck.outline import Fence, first_paragraph
@@ -77,7 +78,8 @@ def _named(card: Card) -> Card:
 
 def _text(text: CardText) -> CardText:
     first, *others = text.faces or (NoteFace(0, text.front, text.answer),)
-    front, rest = _headline(first.front, text.front)
+    # What stands for a note in lists may be its answer, so the title is a line of what is asked.
+    front, rest = _headline(first.front, headline(first.front) or text.front)
     parts = [rest, first.back]
     for face in others:
         parts += [f"**Face {face.ordinal + 1}**", face.front, face.back]

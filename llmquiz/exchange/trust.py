@@ -16,7 +16,7 @@ from typing import Any
 from llmquiz.core.card import Card, CardText, Kind
 from llmquiz.deck import reading
 from llmquiz.exchange.libraryjson import Table
-from llmquiz.store.codec import decode_card
+from llmquiz.store.codec import decode_card, is_bare
 
 _TYPES = {"INTEGER": (int, type(None)), "REAL": (float, int, type(None)), "TEXT": (str, type(None))}
 _WORDS = {"INTEGER": "a whole number", "REAL": "a number", "TEXT": "a text"}
@@ -53,10 +53,11 @@ class Trust:
 
     Args:
         spelled: is called with the column where control characters were spelled out.
+        unrendered: is called with the id of a note that says nothing without its fields from Anki.
     """
 
-    def __init__(self, table: Table, spelled: Callable[[str], None]) -> None:
-        self._columns, self._spelled = table.columns, spelled
+    def __init__(self, table: Table, spelled: Callable[[str], None], unrendered: Callable[[str], None]) -> None:
+        self._columns, self._spelled, self._unrendered = table.columns, spelled, unrendered
         self._known: set[tuple[type, ...]] = set()
         reals = [number for number, (_, kind) in enumerate(table.columns) if kind == "REAL"]
         json_types, kept = _JSON.get(table.name, {}), _KEPT.get(table.name, ())
@@ -109,7 +110,9 @@ class Trust:
                 values[number] = self._json_text(name, values[number], kind, shown)
         if self._is_card:
             names = [name for name, _ in self._columns]
-            _check_card(values[names.index("content")], values[names.index("id")])
+            card = _card(values[names.index("content")], values[names.index("id")])
+            if any(is_bare(face) for text in card.texts.values() for face in text.faces):
+                self._unrendered(card.id)
         return values
 
     def _check_types(self, types: tuple[type, ...]) -> None:
@@ -154,7 +157,7 @@ def _spelled(value: Any) -> Any:
     return value
 
 
-def _check_card(content: str, card_id: str) -> None:
+def _card(content: str, card_id: str) -> Card:
     try:
         card = decode_card(content)
         fits = _is_sound(card)
@@ -162,6 +165,7 @@ def _check_card(content: str, card_id: str) -> None:
         raise RowError("'content' is not a card") from error
     if not fits or card.id != card_id:
         raise RowError("'content' is not the card of this id")
+    return card
 
 
 def _is_sound(card: Card) -> bool:

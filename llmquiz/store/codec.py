@@ -1,7 +1,7 @@
 """A card as JSON text and back. Places in files are left out: they change with every edit above them.
 
-A note of Anki's is stored without what its faces say: they are numbers here, and are made of the note's fields when it
-is shown (see `llmquiz.store.faces`). A face that was rendered elsewhere is stored whole.
+A note of Anki's is stored without what it says: its front is empty here and its faces are numbers; both are made of the
+note's fields when it is shown (see `llmquiz.store.faces`). A face that was rendered elsewhere is stored whole.
 """
 
 from __future__ import annotations
@@ -61,14 +61,17 @@ def fingerprint(content: str, deck: str, fields: str = "") -> str:
     return blake2b(f"{before}{after}{fields}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def encode_note(
-    card_id: str, deck: str, topic: str, lang: str, front: str, ordinals: Sequence[int], tags: Sequence[str]
-) -> str:
+def is_bare(face: NoteFace) -> bool:
+    """Whether the face is of a note whose faces are rendered later."""
+    return not (face.front or face.back)
+
+
+def encode_note(card_id: str, deck: str, topic: str, lang: str, ordinals: Sequence[int], tags: Sequence[str]) -> str:
     """As `encode_card`, for a note whose faces are rendered later; an import writes ten thousand of them."""
     tagged = f',"tags":[{",".join(map(_quoted, tags))}]' if tags else ""
     return (
         f'{{"id":{_quoted(card_id)},"deck":{_quoted(deck)},"topic":{_quoted(topic)},"kind":"note","level":"L1",'
-        f'"frequency":"medium","texts":{{"{lang}":{{"front":{_quoted(front)},"answer":"",'
+        f'"frequency":"medium","texts":{{"{lang}":{{"front":"","answer":"",'
         f'"faces":[{",".join(map(str, ordinals))}]}}}}{tagged}}}'
     )
 
@@ -99,9 +102,7 @@ def _text_fields(text: CardText) -> dict[str, Any]:
         "pitfall": text.pitfall,
         "choices": [(choice.text, choice.right, choice.why) for choice in text.choices],
         "symbols": text.symbols,
-        "faces": [
-            (face.ordinal, face.front, face.back) if face.front or face.back else face.ordinal for face in text.faces
-        ],
+        "faces": [face.ordinal if is_bare(face) else (face.ordinal, face.front, face.back) for face in text.faces],
     }
     return {"front": text.front, "answer": text.answer, **{name: value for name, value in fields.items() if value}}
 

@@ -171,7 +171,8 @@ def _index(connection: sqlite3.Connection, card_ids: list[str]) -> None:
     for start in range(0, len(card_ids), _CHUNK):
         chunk = card_ids[start : start + _CHUNK]
         marks = ", ".join("?" * len(chunk))
-        index_rows(connection, connection.execute(f"SELECT number, content FROM card WHERE id IN ({marks})", chunk))
+        sql = f"SELECT number, content, NULL FROM card WHERE id IN ({marks})"
+        index_rows(connection, connection.execute(sql, chunk))
 
 
 def ranks(connection: sqlite3.Connection) -> dict[str, int]:

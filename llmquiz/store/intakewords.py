@@ -9,12 +9,10 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
-from llmquiz.store.search import index_rows
+from llmquiz.store.search import EVERYTHING, index_between
 
 _PENDING = "not indexed"
 """In `meta`: JSON of first and last numbers of cards that wait."""
-
-_CHUNK = 1000
 
 
 def postpone(connection: sqlite3.Connection, new: range, changed: Iterable[int]) -> None:
@@ -23,29 +21,25 @@ def postpone(connection: sqlite3.Connection, new: range, changed: Iterable[int])
     if new:
         waiting.append((new[0], new[-1]))
     if waiting:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_PENDING, json.dumps(waiting)))
+        connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", (_PENDING, json.dumps([*dict.fromkeys(waiting)]))
+        )
 
 
 def pending(connection: sqlite3.Connection) -> list[tuple[int, int]]:
-    """First and last numbers of cards that wait to be indexed."""
+    """First and last numbers of cards that wait to be indexed; all of them, where a library brought what is no list."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PENDING,)).fetchone()
-    return json.loads(row[0]) if row else []
+    try:
+        waiting = [(first, last) for first, last in json.loads(row[0])] if row else []
+        lowest, highest = EVERYTHING
+        are_numbers = all(lowest <= number <= highest for pair in waiting for number in pair)
+    except (ValueError, TypeError, RecursionError):
+        return [EVERYTHING]
+    return waiting if are_numbers else [EVERYTHING]
 
 
 def catch_up(connection: sqlite3.Connection) -> None:
     """Index the cards that wait, in the transaction that the caller holds."""
     for first, last in pending(connection):
-        at: int | None = first
-        while at is not None:
-            at = _index(connection, at, last)
+        index_between(connection, first, last)
     connection.execute("DELETE FROM meta WHERE key = ?", (_PENDING,))
-
-
-def _index(connection: sqlite3.Connection, first: int, last: int) -> int | None:
-    """Index some cards; returns where to go on. Rows are read before any is written: a statement that is open beside
-    makes the index half as slow again.
-    """
-    sql = "SELECT number, content FROM card WHERE number BETWEEN ? AND ? ORDER BY number LIMIT ?"
-    rows = connection.execute(sql, (first, last, _CHUNK)).fetchall()
-    index_rows(connection, rows)
-    return rows[-1][0] + 1 if rows else None

@@ -163,6 +163,13 @@ def _search(db: Database) -> None:
     index_all(db.conn)
 
 
+def _unrender(db: Database) -> None:
+    """Notes from Anki keep no faces but their fields, which faces are made of when a card is shown."""
+    from llmquiz.store.unrendering import unrender
+
+    unrender(db.conn)
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _script(_CARDS),
     _script(_LOG),
@@ -170,6 +177,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _search,
     _script(_STATISTICS),
     _script(_FOREIGN),
+    _unrender,
 )
 LATEST = len(MIGRATIONS)
 

@@ -21,8 +21,8 @@ from llmquiz.core.errors import StoreError
 from llmquiz.core.options import Options
 from llmquiz.core.schedule import Schedule
 from llmquiz.store import backup, content, intakewords, log, queue, runs, search
-from llmquiz.store.codec import decode_card
 from llmquiz.store.database import connect, explained
+from llmquiz.store.faces import Faces
 from llmquiz.store.records import (
     CardProgress,
     DeckCounts,
@@ -44,11 +44,16 @@ WHERE schedule.id = ?"""
 
 
 class Store:
-    """Cards, schedules, reviews and lab runs. Made by `Store.open`; a context manager that closes itself."""
+    """Cards, schedules, reviews and lab runs. Made by `Store.open`; a context manager that closes itself.
+
+    Attributes:
+        faces: makes cards of what the database holds of them, for whoever reads it by queries of their own.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
         self.path = path
+        self.faces = Faces(connection)
         self._db: Database | None = None
 
     @classmethod
@@ -141,9 +146,9 @@ class Store:
         """
         with explained(self.path):
             row = self.connection.execute("SELECT content FROM card WHERE id = ?", (card_id,)).fetchone()
-        if row is None:
-            raise StoreError(f"card '{card_id}' is unknown; `llmquiz search` finds cards")
-        return decode_card(row[0])
+            if row is None:
+                raise StoreError(f"card '{card_id}' is unknown; `llmquiz search` finds cards")
+            return self.faces.card(row[0])
 
     def cards(self, deck: str | None = None) -> list[Card]:
         """The cards that are not archived, of one deck or of all, in the order of their documents."""
@@ -151,7 +156,7 @@ class Store:
         sql = f"""SELECT content FROM card JOIN deck ON deck.id = card.deck WHERE card.archived_at IS NULL {where}
         ORDER BY deck.position, deck.id, card.position"""
         with explained(self.path):
-            return [decode_card(row[0]) for row in self.connection.execute(sql, values)]
+            return [self.faces.card(row[0]) for row in self.connection.execute(sql, values)]
 
     def schedule(self, schedule_id: int) -> Schedule:
         """When the part `schedule_id` of a card is due.
@@ -187,10 +192,10 @@ class Store:
         """The part of a card with its card, and its row as it is now; None if there is none."""
         with explained(self.path):
             found = self.connection.execute(_ITEM, (schedule_id,)).fetchone()
-        if found is None:
-            return None
-        row = found[: log.WIDTH]
-        return row, StudyItem(log.progress(row), decode_card(found[log.WIDTH]))
+            if found is None:
+                return None
+            row = found[: log.WIDTH]
+            return row, StudyItem(log.progress(row), self.faces.card(found[log.WIDTH]))
 
     def is_suspended(self, card_id: str) -> bool:
         """Whether no part of the card will come up until it is resumed."""
@@ -237,7 +242,7 @@ class Store:
             with suppress(StoreError), self.transaction() as connection:
                 intakewords.catch_up(connection)
         with explained(self.path):
-            return search.search(self.connection, query, limit)
+            return search.search(self.connection, self.faces, query, limit)
 
     def add_run(self, run: RunRecord) -> int:
         """Keep a lab run; returns its id."""

@@ -14,7 +14,6 @@ from llmquiz.core.options import Options
 from llmquiz.core.rating import Rating
 from llmquiz.core.schedule import State
 from llmquiz.store import Store
-from llmquiz.store.codec import decode_card
 from llmquiz.study.forecast import COUNTED
 
 MATURE_DAYS = 21
@@ -142,9 +141,7 @@ def _ensure_pow(connection: sqlite3.Connection) -> None:
 def hardest(store: Store, limit: int = 10) -> tuple[HardCard, ...]:
     """The cards with the highest difficulty, then the most lapses; only cards that were forgotten at least once."""
     return tuple(
-        HardCard(
-            card, deck, difficulty, lapses, {lang: text.front for lang, text in decode_card(content).texts.items()}
-        )
+        HardCard(card, deck, difficulty, lapses, store.faces.fronts(content))
         for card, deck, difficulty, lapses, content in store.connection.execute(_HARDEST, {"limit": limit})
     )
 

@@ -14,8 +14,9 @@ from llmquiz.core.card import Card, CardText, Kind, Lang, NoteFace
 from llmquiz.exchange.libraryfiles import Home
 from llmquiz.exchange.libraryjson import tables
 from llmquiz.store import Store, migrations
-from llmquiz.store.codec import encode_card
+from llmquiz.store.codec import encode_card, encode_note
 from llmquiz.store.search import index_all
+from tests.store.notes import notetype
 from tests.support.making import NOON, make_card, make_choice, make_cloze, make_deck
 
 PICTURE = bytes(range(256)) * 300  # longer than a line of the file
@@ -72,6 +73,16 @@ def fill(home: Home) -> None:
     home.media.mkdir()
     (home.decks / "mine.en.md").write_bytes("# Mine\r\n\r\n## Q? {#mine-q topic=t}\r\n\r\nÄ 🐕.\r\n".encode())
     (home.media / "dog.png").write_bytes(PICTURE)
+
+
+def unrender(home: Home) -> None:
+    """The note of `fill` without faces, and with a note type that they are made by."""
+    sides = ('<img src="dog.png"> {{Front}}', "{{Back}}"), ("{{Back}}", "{{Front}} ({{Deck}})")
+    with Store.open(home.database) as store, store.transaction() as connection:
+        connection.execute("UPDATE anki_notetype SET content = ?", (notetype(*sides),))
+        connection.execute("UPDATE anki_deck SET content = ?", ('{"name":"Languages::Spanish"}',))
+        content = encode_note("anki-1", "anki-spanish", "topic", "en", (0, 1), ("a", "b"))
+        connection.execute("UPDATE card SET content = ? WHERE id = 'anki-1'", (content,))
 
 
 def home_in(folder: Path) -> Home:

@@ -17,7 +17,7 @@ from llmquiz.core.errors import ExportError, UsageError
 from llmquiz.exchange import csvcolumns, librarycsv
 from llmquiz.exchange.libraryfiles import Home
 from llmquiz.store import Store
-from tests.exchange.libraries import command, fill, home_in
+from tests.exchange.libraries import command, fill, home_in, unrender
 
 BERLIN = Calendar(zone=timezone(timedelta(hours=1)))
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
@@ -65,6 +65,13 @@ def test_every_row_is_there_in_words_and_units(library: Home, tmp_path: Path) ->
     assert second["undone at"] == "2026-09-21T15:13:29+01:00"
     assert json.loads(tables["runs"][0]["metrics (JSON)"]) == {"speedup": 2.5}
     assert (tables["predictions"][0]["guess"], tables["predictions"][0]["measured"]) == ("3.0", "2.5")
+
+
+def test_a_note_without_faces_has_them_in_its_row(library: Home, tmp_path: Path) -> None:
+    unrender(library)
+    (row,) = written(library, tmp_path / "out", "anki-spanish")["cards"]
+    assert row["question (en)"] == "![dog.png](dog.png) front\n\n**back**"
+    assert row["answer (en)"] == "**back**\n\nfront (Languages::Spanish)"
 
 
 def test_named_decks_alone(library: Home, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from llmquiz.anki.archive.limits import Limits
+from llmquiz.core.card import Lang
 from llmquiz.core.errors import ExportError, ImportFileError, StoreError, UsageError
 from llmquiz.exchange import libraryfiles, pulljson, restoring
 from llmquiz.exchange.libraryfiles import Home
@@ -27,7 +28,8 @@ from llmquiz.exchange.libraryjson import encoded, export
 from llmquiz.store import Store, backup, health
 from llmquiz.store.codec import encode_card
 from llmquiz.store.migrations import LATEST
-from tests.exchange.libraries import PICTURE, command, empty, fill, home_in, old, rows, rows_of
+from tests.exchange.libraries import PICTURE, command, empty, fill, home_in, note, old, rows, rows_of, unrender
+from tests.store.notes import add_note, add_notetype, notetype
 from tests.support.making import make_card
 
 KILLED = """import sys; from pathlib import Path; from llmquiz.exchange import restoring
@@ -75,6 +77,41 @@ def test_everything_comes_back_as_it_was(library: Home, tmp_path: Path) -> None:
     with Store.open(there.database) as store:
         assert [hit.card_id for hit in store.search("perro")] == ["anki-1"]
     assert exported(there) == data
+
+
+def test_a_note_without_faces_comes_back_with_what_they_are_made_of(library: Home, tmp_path: Path) -> None:
+    unrender(library)
+    data, there = exported(library), home_in(tmp_path / "other")
+    bring(data, there)
+    assert exported(there) == data
+    with Store.open(there.database) as store:
+        assert [face.back for face in store.card("anki-1").text(Lang.EN).faces] == [
+            "**back**",
+            "front (Languages::Spanish)",
+        ]
+        assert [hit.card_id for hit in store.search("front back")] == ["anki-1"]
+
+
+def test_a_note_without_faces_and_fields_is_refused(library: Home, tmp_path: Path) -> None:
+    unrender(library)
+    with Store.open(library.database) as store, store.transaction() as connection:
+        connection.execute("DELETE FROM anki_note")
+    with pytest.raises(ImportFileError, match=r"note 'anki-1' has no faces, and no fields in the table"):
+        bring(exported(library), home_in(tmp_path / "other"))
+
+
+def test_faces_in_a_file_of_an_older_schema_are_made_anew(tmp_path: Path) -> None:
+    home, out = home_in(tmp_path), io.BytesIO()
+    with closing(old(6)) as store:
+        add_notetype(store, notetype(("{{Front}}", "{{Back}}"), ("{{Back}}", "{{Front}}")))
+        add_note(store, "anki-a", "el perro", "the dog")
+        rendered = encode_card(note("anki-a", ("x", "y"), ("v", "w")))
+        store.execute("UPDATE card SET content = ? WHERE id = 'anki-a'", (rendered,))
+        export(store, out, home)
+    assert bring(out.getvalue(), home).findings == []
+    with Store.open(home.database) as library:
+        assert [face.front for face in library.card("anki-a").text(Lang.EN).faces] == ["el perro", "the dog"]
+        assert [hit.card_id for hit in library.search("perro")] == ["anki-a"]
 
 
 def test_the_file_is_json_with_a_row_a_line(library: Home) -> None:
@@ -295,6 +332,7 @@ HOSTILE = {
     "no card": (r'"\{\\"id\\":\\"a\\"[^\n]*\}"\]', '"{}"]', "table 'card', row 1: 'content' is not a card"),
     "another card": (r'"\{\\"id\\":\\"a\\"', r'"{\"id\":\"z\"', "table 'card', row 1: 'content' is not the card of this id"),
     "a card of numbers": (r'\\"answer\\":\\"because\\"', r'\"answer\":5', "row 1: 'content' is not the card of this id"),
+    "faces that are no numbers": (r'\\"faces\\":\[\[0', r'\"faces\":[true,[0', "'content' is not the card of this id"),
     "escapes in a name": (r'\["deck","Deck"', r'["deck\\u001b[2J","Deck"', "control characters in 'id'"),
     "a deck file elsewhere": (r'"mine\.en\.md"', '"../../mine.en.md"', "decks, entry 1: name '../../mine.en.md' is not the bare name"),
     "a deck file at the root": (r'"mine\.en\.md"', '"/etc/mine.en.md"', "is not the bare name of a file"),

@@ -21,7 +21,7 @@ from llmquiz.exchange.libraryfiles import Home
 from llmquiz.exchange.librarymarkdown import MarkdownReport
 from llmquiz.store import Store
 from llmquiz.store.codec import digest
-from tests.exchange.libraries import PICTURE, command, fill, home_in, note
+from tests.exchange.libraries import PICTURE, command, fill, home_in, note, unrender
 from tests.support.making import NOON, make_card, make_deck
 
 HISTORY = """# Deck: history
@@ -96,6 +96,16 @@ def test_notes_are_open_cards_with_all_of_their_text(library: Home, tmp_path: Pa
     assert report.findings == [
         "deck 'anki-spanish': 1 notes are written as open cards, 1 of them with several faces in one card"
     ]
+
+
+def test_a_note_without_faces_is_written_with_them_and_their_pictures(library: Home, tmp_path: Path) -> None:
+    unrender(library)
+    written(library, tmp_path / "out", "anki-spanish")
+    (card,) = read(tmp_path / "out")["anki-spanish"].cards
+    text = card.texts[Lang.EN]
+    assert (text.front, text.answer) == ("dog.png front", "![dog.png](dog.png) front")  # not its answer
+    assert text.detail == "**back**\n\n**Face 2**\n\n**back**\n\nfront (Languages::Spanish)"
+    assert (tmp_path / "out" / "media" / "dog.png").read_bytes() == PICTURE
 
 
 def test_the_history_is_a_table_for_each_card(library: Home, tmp_path: Path) -> None:

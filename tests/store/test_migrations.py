@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
+from llmquiz.core.card import Lang
 from llmquiz.core.errors import StoreError
 from llmquiz.store import Store, backup, migrations
-from llmquiz.store.codec import encode_card
+from llmquiz.store.codec import encode_card, encode_note, fingerprint
 from llmquiz.store.migrations import LATEST
 from llmquiz.store.search import index_all
+from tests.store.notes import REVERSED, add_note, add_notetype
 from tests.support.making import make_card
 
 FOREIGN = (
@@ -91,6 +93,47 @@ def test_migrated_and_new_have_the_same_schema(path: Path, tmp_path: Path, versi
     query = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name"
     with Store.open(path) as old, Store.open(tmp_path / "new.db") as new:
         assert old.connection.execute(query).fetchall() == new.connection.execute(query).fetchall()
+
+
+def make_rendered(path: Path, count: int) -> None:
+    """A database of version 6 with so many notes from Anki, whose faces stand in it, and one from a text file."""
+    make_old(path, 6)
+    with sqlite3.connect(path) as connection:
+        add_notetype(connection, REVERSED.replace('"sortf": 0', '"sortf": 1'), 2)
+        add_notetype(connection, '{"sortf": "x", "flds": 5}', 3)
+        for number in range(count):
+            add_note(connection, f"anki-{number}", f"el perro {number}", "<b>the dog</b>", number=2 + number % 3)
+        for card, content in connection.execute("SELECT id, content FROM card WHERE kind = 'note'").fetchall():
+            old = content.replace('"front":""', '"front":"rendered"').replace(
+                '"faces":[0,1]', '"faces":[[0,"one \\"front\\"","a back"],[1,"two","back"]]'
+            )
+            connection.execute("UPDATE card SET content = ?, digest = 'd' WHERE id = ?", (old, card))
+        index_all(connection)
+        connection.execute(
+            """INSERT INTO card SELECT NULL, 'csv-a', deck, topic, kind, level, frequency, 0, 'd', 1, 1, NULL,
+            replace(content, 'anki-0', 'csv-a') FROM card WHERE id = 'anki-0'"""
+        )
+    connection.close()
+
+
+def test_notes_from_anki_lose_the_faces_that_were_rendered(path: Path) -> None:
+    make_rendered(path, 230)
+    with Store.open(path) as store:
+        query = "SELECT content, digest, fields FROM card JOIN anki_note ON anki_note.card = card.id WHERE card.id = ?"
+        for number, front in ((0, "the dog"), (1, "el perro 1"), (2, "el perro 2"), (229, "el perro 229")):
+            content, digest, fields = store.connection.execute(query, (f"anki-{number}",)).fetchone()
+            new = (f"anki-{number}", "anki-spanish", "anki-spanish", "en", (0, 1), ("one", "two"))
+            assert content == encode_note(*new)
+            assert store.faces.fronts(content) == {Lang.EN: front}
+            assert digest == fingerprint(content, "anki-spanish", fields)
+        assert store.connection.execute("SELECT count(*) FROM card WHERE content LIKE '%rendered%'").fetchone() == (1,)
+        assert [face.front for face in store.card("anki-3").text(Lang.EN).faces] == ["el perro 3", "Which? **the dog**"]
+        assert [face.back for face in store.card("csv-a").text(Lang.EN).faces] == ["a back", "back"]
+        assert store.search("a back") == []  # found by its fields from now on
+        assert [hit.card_id for hit in store.search("perro 229")] == ["anki-229"]
+        before = list(store.connection.iterdump())
+    with Store.open(path) as store:
+        assert list(store.connection.iterdump()) == before
 
 
 def test_a_migration_that_fails_leaves_the_old_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmquiz.store import Store
-from tests.support.making import NOON, make_card, make_deck
+from llmquiz.store.search import index_all
+from tests.store.notes import REVERSED, add_note, add_notetype
+from tests.support.making import NOON, make_card, make_deck, make_note
 
 
 @pytest.fixture
@@ -71,6 +73,34 @@ def test_suspension_and_flags_show(filled: Store) -> None:
     filled.set_flag("gqa", 3, now=NOON)
     (hit,) = filled.search("gqa")
     assert (hit.suspended, hit.flag) == (True, 3)
+
+
+def test_a_note_is_found_by_its_fields_in_the_language_that_it_has(store: Store) -> None:
+    with store.transaction() as connection:
+        add_notetype(connection, REVERSED)
+        add_note(connection, "anki-a", "<b>el</b> perro &amp; yo", "{{c1::the dog}}<br>barks", tags="animal")
+        add_note(connection, "anki-b", "缓存", "cache", lang="zh")
+        index_all(connection)
+    hits = {query: [hit.card_id for hit in store.search(query)] for query in ("el perro & yo", "dog", "animal", "缓存")}
+    assert hits == {"el perro & yo": ["anki-a"], "dog": ["anki-a"], "animal": ["anki-a"], "缓存": ["anki-b"]}
+    assert [store.search(query) for query in ("<b>", "c1::", "Which?")] == [[], [], []]  # no word of the note
+    (hit,) = store.search("barks")
+    assert (hit.fronts, hit.snippet) == ({"en": "el perro & yo"}, "el perro & yo the dog barks")
+
+
+def test_a_note_with_faces_is_found_by_them(store: Store) -> None:
+    whole = make_note("a", ("**[...]** of two", "one of **two**"))
+    half = make_note("b", ("", ""), ("a second face", "its back"))
+    store.sync([make_deck(whole, half)], now=NOON)
+    assert [found(store, query) for query in ("one of two", "second")] == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize("value", ["[1", "5", '["a"]', "[[1]]", '[["a", "b"]]', "[[1, 1e400]]", "[" * 100_000])
+def test_a_library_may_bring_any_list_of_what_waits(filled: Store, value: str) -> None:
+    filled.connection.execute("DELETE FROM card_text")
+    filled.set_meta("not indexed", value)
+    assert found(filled, "缓存") == ["kv-cache"]
+    assert filled.meta("not indexed") is None
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,6 +11,7 @@ import pytest
 from llmquiz.core.errors import ExitCode
 from llmquiz.core.rating import Rating
 from llmquiz.study import jsonl
+from tests.store.notes import REVERSED, add_note, add_notetype
 from tests.study.collection import NOON, Collection
 
 
@@ -63,6 +64,15 @@ def test_reveal_adds_the_answer_in_every_language(collection: Collection) -> Non
     assert english["key_points"] == ["variance is d_k", "softmax saturates", "gradients vanish"]
     assert english["pitfall"] == "It is not for speed."
     assert response["card"]["sources"] == ["Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>"]
+
+
+def test_a_note_from_anki_has_its_faces(collection: Collection) -> None:
+    with collection.store.transaction() as connection:
+        add_notetype(connection, REVERSED)
+        add_note(connection, "anki-dog", "el <b>perro</b>", "the dog")
+    (response,) = talk(collection, do("reveal"), card="anki-dog")
+    text = response["card"]["texts"]["en"]
+    assert (text["question"], text["answer"]) == ("el **perro**", "the dog")
 
 
 def test_choices_come_in_the_shown_order(collection: Collection) -> None:

@@ -13,6 +13,7 @@ from llmquiz.core.options import Options
 from llmquiz.core.rating import Rating
 from llmquiz.study import plain
 from llmquiz.study.plain import Tools
+from tests.store.notes import REVERSED, add_note, add_notetype
 from tests.study.collection import DAY, NOON, Collection
 
 
@@ -79,6 +80,19 @@ def test_a_whole_card_reads_one_thing_a_line(collection: Collection) -> None:
         "1 answer in this session.",
     ]
     assert reviews(collection) == [("scale", Rating.GOOD)]
+
+
+def test_a_note_from_anki_says_what_its_templates_make_of_its_fields(collection: Collection) -> None:
+    with collection.store.transaction() as connection:
+        add_notetype(connection, REVERSED)
+        add_note(connection, "anki-dog", "el <b>perro</b>", "the dog")
+    said = study(collection, "", "4", "", "4", card="anki-dog")
+    assert [line for line in said if line.startswith(("Question", "Answer"))] == [
+        "Question: el perro",
+        "Answer: the dog",
+        "Question: Which? the dog",
+        "Answer: el perro (one two of Languages::Spanish)",
+    ]
 
 
 @pytest.mark.parametrize("typed", ["1", "again", "AGAIN", "重来"])
