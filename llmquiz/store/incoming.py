@@ -126,9 +126,11 @@ class Staged:
     """Notes whose schedules and answers lie in databases already, with the tables of `llmquiz.store.staging`.
 
     Attributes:
-        notes: read once, before the log is asked for.
-        parts: the database with the table ``part``; the merge may change it.
-        log: gives the database with the tables ``review`` and ``late``, and waits until it is filled.
+        notes: read once.
+        parts: the database with the table ``part``. `number`, `rank` and `anki_id` are there from the start; all else
+            may be completed until the last note was read.
+        log: gives the database with the tables ``review`` and ``late``, and waits until it is filled. Asked for more
+            than once, also by another thread while notes are read; raises the same each time.
     """
 
     notes: Iterable[StagedNote]

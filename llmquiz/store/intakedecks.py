@@ -11,6 +11,7 @@ from itertools import count
 
 from llmquiz.core.card import Lang
 from llmquiz.store.incoming import Incoming, IncomingDeck
+from llmquiz.store.intakenames import Renamer
 from llmquiz.store.soundness import Findings, clean, is_row_id
 
 _FIRST_POSITION = 1_000_000  # behind all decks of files
@@ -26,7 +27,9 @@ ON CONFLICT (id) DO UPDATE SET deck = excluded.deck, content = excluded.content"
 class Decks:
     """The decks of one import, by the id that the other program's reader gave them."""
 
-    def __init__(self, connection: sqlite3.Connection, incoming: Incoming, findings: Findings) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, incoming: Incoming, renamer: Renamer, findings: Findings
+    ) -> None:
         self._connection = connection
         self._origin = incoming.origin
         self._findings = findings
@@ -38,7 +41,7 @@ class Decks:
         self._next_position = max((_FIRST_POSITION, *(place + 1 for place in self._positions.values())))
         for deck in incoming.decks:
             self._write(deck)
-        self._write_foreign(incoming)
+        self._write_foreign(incoming, renamer)
 
     def id_of(self, deck: str) -> str:
         """The deck in the store; made under its id if the import has none of that name."""
@@ -75,8 +78,9 @@ class Decks:
     def _is_ours(self, deck_id: str) -> bool:
         return self._origins.get(deck_id, self._origin) == self._origin
 
-    def _write_foreign(self, incoming: Incoming) -> None:
-        for table, contents in (("anki_notetype", incoming.anki_notetypes), ("anki_preset", incoming.anki_presets)):
+    def _write_foreign(self, incoming: Incoming, renamer: Renamer) -> None:
+        notetypes = {number: renamer.notetype(content) for number, content in incoming.anki_notetypes.items()}
+        for table, contents in (("anki_notetype", notetypes), ("anki_preset", incoming.anki_presets)):
             self._connection.executemany(
                 f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET content = excluded.content",
                 [(number, clean(content)) for number, content in contents.items() if is_row_id(number)],

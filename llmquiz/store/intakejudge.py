@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from functools import cached_property
+from typing import Any, TypeAlias
 
-from llmquiz.store.intakecards import Row
+Row: TypeAlias = tuple[Any, ...]
 
 _SAME_SECONDS = 1.0  # other programs keep whole seconds
 _CARD, _STABILITY, _DIFFICULTY, _LAST_REVIEW, _BURIED = 1, 7, 8, 9, 13  # places in `log.COLUMNS`

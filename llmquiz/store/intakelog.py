@@ -1,245 +1,147 @@
-"""Another program's answers into the log, each once.
+"""Another program's answers into the log, each once, by SQL: appended in the order of their time.
 
-An answer is known by its card and its millisecond, so that a second import finds it again. Two cards may have been
-answered in one millisecond by different programs: the later comer gets the next free one, where a repeated import finds
-it by its content. An answer that was taken back here stays taken back.
+An answer is known by its card and its millisecond, so that a second import finds it again; one that was taken back here
+stays taken back. What claims a millisecond that another part's answer has is left to `llmquiz.store.intakeclashes`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import isfinite
-from operator import itemgetter
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from llmquiz.core.day import Calendar
 from llmquiz.core.schedule import State
-from llmquiz.store.incoming import IncomingReview
-from llmquiz.store.soundness import MOST, Findings
+from llmquiz.store.intakeclashes import ANSWERS, CHANGES, Clashes
+from llmquiz.store.intakedays import DAY_MS, stretches
+from llmquiz.store.intakespace import SCRATCH
+from llmquiz.store.soundness import EARLIEST_MS, Findings
 
-_Row: TypeAlias = tuple[Any, ...]
+_STUDY_DAY = "study_day_of_ms"
+# CROSS JOIN: the staged answers are read in their order, which is that of the log.
+_FROM = f"""
+FROM {{source}} AS it CROSS JOIN {SCRATCH}.{{target}} AS target ON target.part = it.part
+WHERE it.id >= :first AND it.id < :end AND {{which}}
+ORDER BY it.id, it.rowid ON CONFLICT (id) DO NOTHING
+"""
+# As in our own log: recall is certain, and tells nothing, on the day of another answer.
+_ADD_ANSWERS = f"""
+INSERT INTO main.review
+SELECT it.id, target.schedule, {{day}}, it.rating, it.state, it.interval, it.last_interval, it.stability, it.difficulty,
+  iif(it.state = {State.REVIEW:d} AND {{repeated}}, 1.0, NULL), it.duration_ms, it.type, it.factor {_FROM}
+"""
+_EVEN = {"day": f":day + (it.id - :start) / {DAY_MS}", "repeated": f"it.since <= (it.id - :start) % {DAY_MS}"}
+_ODD = {"day": f"{_STUDY_DAY}(it.id)", "repeated": f"{_STUDY_DAY}(it.id - it.since) = {_STUDY_DAY}(it.id)"}
+_ADD_CHANGES = f"""
+INSERT INTO main.anki_reschedule
+SELECT it.id, target.schedule, it.interval, it.last_interval, coalesce(it.factor, 0), it.duration_ms,
+  coalesce(it.type, 4) {_FROM}
+"""
 
-BUFFERED = 50_000
-"""Answers that are gathered before they are written: some fifteen megabytes."""
-
-_FARTHEST = 32  # milliseconds; nobody answers so many cards at once
-_EARLIEST_MS = 2 * 86_400_000
-_END = (float("inf"), 0)
-_REVIEW = int(State.REVIEW)
-_CENTURY_SECONDS = 36_500 * 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A log: its columns after `id` and `schedule`, and how many of the last ones tell one answer from another."""
-
-    name: str
-    columns: tuple[str, ...]
-    telling: tuple[str, ...]
-
-    @property
-    def insert(self) -> str:
-        names = ("id", "schedule", *self.columns)
-        return f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+# What was added before the parts, as far as their schedules could be foretold by their ranks; and what is left then.
+_POINTERS = f"CREATE TABLE {SCRATCH}.{{name}} (part INTEGER PRIMARY KEY, schedule INTEGER NOT NULL) STRICT"
+_POINT_EARLY = f"INSERT INTO {SCRATCH}.early SELECT part, :base + rank FROM {SCRATCH}.rank"
+_MISTAKEN = f"""
+SELECT early.schedule FROM {SCRATCH}.early LEFT JOIN {SCRATCH}.target ON target.part = early.part
+WHERE target.schedule IS NOT early.schedule
+"""
+_TAKE_BACK = f"DELETE FROM main.review WHERE schedule IN ({_MISTAKEN})"
+_POINT_REST = f"""
+INSERT INTO {SCRATCH}.rest
+SELECT target.part, target.schedule FROM {SCRATCH}.target LEFT JOIN {SCRATCH}.early ON early.part = target.part
+WHERE target.schedule IS NOT early.schedule
+"""
 
 
-_ANSWERS = _Table(
-    "review",
-    ("day", "rating", "state", "interval", "last_interval", "stability", "difficulty", "retrievability", "duration_ms",
-     "anki_type", "anki_factor"),
-    ("rating", "state", "interval", "last_interval", "duration_ms", "anki_type", "anki_factor"),
-)  # fmt: skip
-_RESCHEDULED = ("interval", "last_interval", "factor", "duration_ms", "type")
-_CHANGES = _Table("anki_reschedule", _RESCHEDULED, _RESCHEDULED)
+class Log:
+    """Takes in the answers of one import, once its parts are written.
 
+    Attributes:
+        added: how many answers the log lacked.
+    """
 
-class IncomingLog:
-    """Gathers answers and writes them in the order of their time: appending is what SQLite does fastest."""
-
-    def __init__(self, connection: sqlite3.Connection, calendar: Calendar, latest: float, findings: Findings) -> None:
-        """`latest`: Unix seconds; an answer from after it is left out."""
+    def __init__(self, connection: sqlite3.Connection, calendar: Calendar, latest_ms: int, findings: Findings) -> None:
+        """`latest_ms`: an answer from after this millisecond is left out."""
         self._connection = connection
         self._calendar = calendar
-        self._latest_ms = int(latest * 1000)
         self._findings = findings
-        self._gathered: list[tuple[int, int, IncomingReview]] = []
-        self.reviews_added = 0
-        self.others_added = 0
+        self._end = latest_ms + 1
+        self._early: str | None = None
+        self.added = 0
 
-    def add(self, schedule: int, reviews: Sequence[IncomingReview]) -> None:
-        """All answers to one part of a card, in any order."""
-        self._gathered += [(review[0], schedule, review) for review in reviews]
+    def take_early(self, arriving: str, base: int) -> None:
+        """Add what is new of the parts in the table ``rank``, before they are there themselves; `take` adds the rest.
 
-    def flush(self, *, at_least: int = 0) -> None:
-        """Write what was gathered, if it is so much; the parts must have been written."""
-        if len(self._gathered) < at_least:
+        No SQL of it calls Python, whose lock another thread may have. On odd days nothing is added, therefore.
+
+        Args:
+            arriving: the schema with the tables ``review`` and ``late``.
+            base: what is added to a rank to get the schedule's id.
+        """
+        self._connection.execute(_POINTERS.format(name="early"))
+        self._connection.execute(_POINT_EARLY, {"base": base})
+        self._early = f"{arriving}.review"
+        self.added += self._add_answers(self._early, even="early", odd=None)
+
+    def take(self, arriving: str) -> None:
+        """Add what is new; `arriving` is the schema with the tables ``review`` and ``late``."""
+        names = (f"{arriving}.review", f"{arriving}.late")
+        staged = {name: self._scalar(f"SELECT count(*) FROM {name}") or 0 for name in names}
+        sources = [name for name, count in staged.items() if count]
+        rest = self._settle() if self._early else None
+        with self._calendar_in_sql():
+            for source in sources:
+                self._tell_left_out(source)
+                self.added += self._add_answers(source, even=rest if source == self._early else "target", odd="target")
+        if self.added == sum(staged.values()):
             return
-        gathered, self._gathered = self._gathered, []
-        gathered.sort(key=itemgetter(0))
-        answers, changes = self._rows(gathered)
-        self.reviews_added += self._append(_ANSWERS, answers)
-        self.others_added += self._append(_CHANGES, changes)
+        changes = sum(map(self._add_changes, sources))
+        if self.added + changes < sum(staged.values()):
+            clashes = Clashes(self._connection, self._calendar, sources, self._findings)
+            self.added += clashes.place(ANSWERS, self._end)
+            clashes.place(CHANGES, self._end)
 
-    def _rows(self, gathered: list[tuple[int, int, IncomingReview]]) -> tuple[list[_Row], list[_Row]]:
-        """Rows of `review` and of `anki_reschedule`. Sorted, so that the study day is asked for but once a day."""
-        answers: list[_Row] = []
-        changes: list[_Row] = []
-        answered_on: dict[int, int] = {}  # part -> study day of its last answer
-        day = first_ms = end_ms = 0
-        latest = self._latest_ms
-        for at, schedule, review in gathered:
-            if not _EARLIEST_MS <= at <= latest or not _is_sound(*review):
-                mended = self._mended(review)
-                if mended is None:
-                    continue
-                review = mended
-            _, rating, state, interval, last_interval, duration, stability, difficulty, kind, factor = review
-            if not rating:
-                changes.append(
-                    (at, schedule, interval, last_interval, factor or 0, duration, 4 if kind is None else kind)
-                )
-                continue
-            if not first_ms <= at < end_ms:
-                day, first_ms, end_ms = study_day(self._calendar, at)
-            # As in our own log: recall is certain, and tells nothing, on the day of another answer.
-            recall = 1.0 if state == _REVIEW and answered_on.get(schedule) == day else None
-            answered_on[schedule] = day
-            answers.append(
-                (at, schedule, day, rating + 0, state + 0, interval, last_interval, stability, difficulty, recall,
-                 duration, kind, factor)
-            )  # fmt: skip
-        return answers, changes
+    def _settle(self) -> str | None:
+        """Take back what belongs to parts that became nothing, or another schedule; the table that has parts left."""
+        if self._scalar(f"SELECT EXISTS ({_MISTAKEN})"):
+            self.added -= self._connection.execute(_TAKE_BACK).rowcount
+        self._connection.execute(_POINTERS.format(name="rest"))
+        return "rest" if self._connection.execute(_POINT_REST).rowcount else None
 
-    def _mended(self, review: IncomingReview) -> IncomingReview | None:
-        """The answer with its numbers in range; None if it cannot have been given."""
-        if not isinstance(review.id, int) or not _EARLIEST_MS <= review.id <= self._latest_ms:
-            self._findings.count("answers dated in the future or before 1970, left out")
-            return None
-        if review.rating not in range(5) or review.state not in range(4):
-            self._findings.count("answers with an unknown rating or state, left out")
-            return None
-        numbers = (review.interval, review.last_interval, review.duration_ms)
-        if not all(isinstance(number, int) for number in numbers):
-            self._findings.count("answers with intervals that are no numbers, left out")
-            return None
-        if _is_sound(*review):
-            return review
-        self._findings.count("answers with numbers out of range, brought into it")
-        known = _is_memory(review)
-        return review._replace(
-            rating=int(review.rating),
-            interval=_bounded(review.interval, -_CENTURY_SECONDS, _CENTURY_SECONDS),
-            last_interval=_bounded(review.last_interval, -_CENTURY_SECONDS, _CENTURY_SECONDS),
-            duration_ms=_bounded(review.duration_ms, 0, MOST),
-            stability=review.stability if known else 0.0,
-            difficulty=review.difficulty if known else 0.0,
-            type=_small(review.type),
-            factor=_small(review.factor),
-        )
-
-    def _append(self, table: _Table, rows: list[_Row]) -> int:
-        """Add to `table` what it lacks of `rows`, which are in the order of their ids; returns how many."""
-        fresh, clashing = self._lacking(table, rows)
-        self._connection.executemany(table.insert, fresh)
-        return len(fresh) + (self._append_clashing(table, clashing, rows) if clashing else 0)
-
-    def _lacking(self, table: _Table, rows: list[_Row]) -> tuple[list[_Row], list[_Row]]:
-        """Rows that can be added as they are, and those whose id is taken by another part's."""
-        fresh: list[_Row] = []
-        clashing: list[_Row] = []
-        stored = self._stored(table, rows)
-        taken, owner = next(stored, _END)
-        last: _Row = (None, None)
-        for row in rows:
-            at = row[0]
-            while taken < at:
-                taken, owner = next(stored, _END)
-            if taken == at:
-                if owner != row[1]:
-                    clashing.append(row)
-            elif last[0] == at:
-                if last[1] != row[1]:
-                    clashing.append(row)
-            else:
-                fresh.append(row)
-                last = row
-        return fresh, clashing
-
-    def _stored(self, table: _Table, rows: list[_Row]) -> Iterator[tuple[float, int]]:
-        sql = f"SELECT id, schedule FROM {table.name} WHERE id BETWEEN ? AND ? ORDER BY id"
-        return self._connection.execute(sql, (rows[0][0], rows[-1][0])) if rows else iter(())
-
-    def _append_clashing(self, table: _Table, clashing: list[_Row], rows: list[_Row]) -> int:
-        parts = {row[1] for row in clashing}
-        own = {row[:2] for row in rows if row[1] in parts}  # answers that stand at their own millisecond
-        columns = ("id", "schedule", *table.columns)
-        told = [columns.index(name) for name in table.telling]
-        find = f"SELECT schedule, {', '.join(table.telling)} FROM {table.name} WHERE id = ?"
-        claimed: set[int] = set()
+    def _add_answers(self, source: str, *, even: str | None, odd: str | None) -> int:
+        """How many were added; `even` and `odd` name the table with the schedules to be used on such days, if any."""
+        first = self._scalar(f"SELECT min(id) FROM {source} WHERE id >= ?", (EARLIEST_MS,))
+        last = self._scalar(f"SELECT max(id) FROM {source} WHERE id < ?", (self._end,))
+        if first is None or last is None:
+            return 0
         added = 0
-        for row in clashing:
-            wanted = (row[1], *(row[place] for place in told))
-            for at in range(row[0] + 1, row[0] + 1 + _FARTHEST):
-                stored = self._connection.execute(find, (at,)).fetchone()
-                if stored is None:
-                    self._connection.execute(table.insert, (at, *row[1:]))
-                    added += 1
-                elif at in claimed or (at, row[1]) in own or stored != wanted:
-                    continue
-                claimed.add(at)
-                break
-            else:
-                self._findings.count("answers given in the same moment as many others, left out")
+        for piece in stretches(self._calendar, first, last):
+            target, how = (odd, _ODD) if piece.day is None else (even, _EVEN)
+            if target:
+                sql = _ADD_ANSWERS.format(source=source, target=target, which=ANSWERS.which, **how)
+                added += self._connection.execute(sql, piece._asdict()).rowcount
         return added
 
+    def _add_changes(self, source: str) -> int:
+        sql = _ADD_CHANGES.format(source=source, target="target", which=CHANGES.which)
+        return self._connection.execute(sql, {"first": EARLIEST_MS, "end": self._end}).rowcount
 
-def study_day(calendar: Calendar, at_ms: int) -> tuple[int, int, int]:
-    """The study day of an instant, and the milliseconds of its start and of the next day's.
+    def _tell_left_out(self, source: str) -> None:
+        for which, end in (("id < ?", EARLIEST_MS), ("id >= ?", self._end)):
+            number = self._scalar(f"SELECT count(*) FROM {source} WHERE {which}", (end,))
+            self._findings.count("answers dated in the future or before 1970, left out", number or 0)
 
-    Where a clock is put back over the rollover hour a day is not one piece; then the piece is the instant alone.
-    """
-    day = calendar.day(at_ms / 1000)
-    start, end = calendar.start(day), calendar.start(day + 1)
-    one_piece = all(calendar.day(start + minutes * 60) == day for minutes in (0, 30, 60, 90, 120))
-    if one_piece and start * 1000 <= at_ms < end * 1000 and calendar.day(end - 1) == day:
-        return day, int(start * 1000), int(end * 1000)
-    return day, at_ms, at_ms + 1
+    def _scalar(self, sql: str, values: tuple[int, ...] = ()) -> int | None:
+        number: int | None = self._connection.execute(sql, values).fetchone()[0]
+        return number
 
+    @contextmanager
+    def _calendar_in_sql(self) -> Iterator[None]:
+        def day(at: int | None) -> int | None:
+            return None if at is None else self._calendar.day(at / 1000)
 
-def _is_sound(
-    _: int,
-    rating: int,
-    state: int,
-    interval: int,
-    last_interval: int,
-    duration: int,
-    stability: float,
-    difficulty: float,
-    kind: int | None,
-    factor: int | None,
-) -> bool:
-    return (
-        0 <= rating <= 4
-        and 0 <= state <= 3
-        and interval.__class__ is last_interval.__class__ is duration.__class__ is int
-        and -_CENTURY_SECONDS <= interval <= _CENTURY_SECONDS
-        and -_CENTURY_SECONDS <= last_interval <= _CENTURY_SECONDS
-        and 0 <= duration <= MOST
-        and (stability == difficulty == 0 or (0 < stability <= 36_500 and 1 <= difficulty <= 10))
-        and (kind is None or 0 <= kind <= MOST)
-        and (factor is None or 0 <= factor <= MOST)
-    )
-
-
-def _is_memory(review: IncomingReview) -> bool:
-    return isfinite(review.stability) and 0 < review.stability <= 36_500 and 1 <= review.difficulty <= 10
-
-
-def _bounded(number: int, lowest: int, highest: int) -> int:
-    return min(max(number, lowest), highest)
-
-
-def _small(number: int | None) -> int | None:
-    return None if number is None or not isinstance(number, int) else _bounded(number, 0, MOST)
+        self._connection.create_function(_STUDY_DAY, 1, day, deterministic=True)
+        try:
+            yield
+        finally:
+            self._connection.create_function(_STUDY_DAY, 1, None)

@@ -1,4 +1,4 @@
-"""Notes whose pictures and sounds got other names here: in their faces' Markdown, and in the HTML that Anki wants back.
+"""Pictures and sounds that got other names here: in the Markdown of faces, and in the HTML of fields and templates.
 
 In Markdown a name is part of an address, so it may be percent-encoded; in HTML it may be that, or have entities.
 """
@@ -6,13 +6,15 @@ In Markdown a name is part of an address, so it may be percent-encoded; in HTML 
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from urllib.parse import quote, unquote
 
-from llmquiz.core.card import CardText, NoteFace
-from llmquiz.store.incoming import IncomingNote
+from llmquiz.core.card import Card, CardText, NoteFace
+from llmquiz.store.staging import StagedAnki
 
 _ADDRESS = re.compile(r"(?<=\]\()[^()\s]+(?=[)\s])")
 
@@ -26,13 +28,33 @@ class Renamer:
         names = "|".join(re.escape(form) for form in sorted(self._forms, key=len, reverse=True))
         self._in_html = re.compile(rf"""(?<=[="':])(?:{names})(?=["'\]\s>])""")
 
-    def note(self, note: IncomingNote) -> IncomingNote:
-        """The note with the new names."""
+    @property
+    def renames(self) -> bool:
+        """Whether any file got another name."""
+        return bool(self._renamed)
+
+    def anki(self, anki: StagedAnki) -> StagedAnki:
+        """What Anki wants back of a note, with the new names in its fields."""
         if not self._renamed:
-            return note
-        texts = {lang: self._text(text) for lang, text in note.card.texts.items()}
-        anki = note.anki and replace(note.anki, fields=tuple(map(self._html, note.anki.fields)))
-        return replace(note, card=replace(note.card, texts=texts), anki=anki)
+            return anki
+        fields = "\x1f".join(map(self._html, anki[5].split("\x1f")))
+        return (*anki[:5], fields)
+
+    def notetype(self, content: str) -> str:
+        """A note type, JSON as Anki's schema 11 has it, with the new names in its templates and its style sheet."""
+        if not self._renamed:
+            return content
+        notetype = json.loads(content)
+        for part, side in ((notetype, "css"), *product(notetype.get("tmpls", ()), ("qfmt", "afmt"))):
+            if side in part:
+                part[side] = self._html(part[side])
+        return json.dumps(notetype, ensure_ascii=False, separators=(",", ":"))
+
+    def card(self, card: Card) -> Card:
+        """The card with the new names in its texts."""
+        if not self._renamed:
+            return card
+        return replace(card, texts={lang: self._text(text) for lang, text in card.texts.items()})
 
     def _text(self, text: CardText) -> CardText:
         faces = [NoteFace(face.ordinal, self._markdown(face.front), self._markdown(face.back)) for face in text.faces]

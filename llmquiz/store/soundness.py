@@ -24,6 +24,11 @@ CENTURY = 36_500  # days; the longest interval there is, and the highest stabili
 MOST = 2**31 - 1
 """The highest number that any count may have: reps, lapses, milliseconds of an answer, ordinals."""
 
+EARLIEST_MS = 2 * 86_400_000
+"""No answer was given before, in milliseconds since the epoch."""
+
+UNPLACED_PARTS = "parts that their card lacks or has already, left out"
+
 _LONGEST = 2**63 - 1
 _DAY_SECONDS = 86_400
 _LAST_DAY = 3_652_059  # 9999-12-31
@@ -41,9 +46,10 @@ class Findings:
         """Add a line, unless it was said."""
         self._lines[line] = None
 
-    def count(self, what: str) -> None:
-        """One more case of `what`, a plural with what was done about it."""
-        self._counts[what] += 1
+    def count(self, what: str, number: int = 1) -> None:
+        """More cases of `what`, a plural with what was done about it."""
+        if number:
+            self._counts[what] += number
 
     def __iter__(self) -> Iterator[str]:
         yield from self._lines
@@ -70,6 +76,7 @@ class Inspector:
         self._findings = findings
         self.latest = now + _DAY_SECONDS
         """No answer can have been given later, in Unix seconds, by however much the clocks differ."""
+        self.latest_ms = int(self.latest * 1000)
 
     def note(self, note: IncomingNote) -> IncomingNote | None:
         """The note if something can be asked of it, with its text in Unicode; None if it must be left out."""
@@ -85,12 +92,13 @@ class Inspector:
             note = replace(note, anki=None)
         return note
 
-    def parts(self, note: IncomingNote, ordinals: tuple[int, ...]) -> dict[int, IncomingPart]:
-        """The parts that the card has, by ordinal, each sound."""
+    def parts(self, note: IncomingNote) -> dict[int, IncomingPart]:
+        """The parts that the card can have, by ordinal, each sound."""
         parts: dict[int, IncomingPart] = {}
+        ordinals = range(MOST + 1) if note.keeps_text else note.card.ordinals
         for part in note.parts:
             if part.ordinal not in ordinals or part.ordinal in parts:
-                self._findings.count("parts that their card lacks or has already, left out")
+                self._findings.count(UNPLACED_PARTS)
             else:
                 parts[part.ordinal] = self._part(part)
         return parts

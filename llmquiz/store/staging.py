@@ -3,17 +3,23 @@
 A reader fills it, thousands of rows by one statement where it can; the merge moves them by SQL. What lies in it is
 clean: a reader has checked each number, and the tables refuse what the store would.
 
-`part.number` is any number that tells parts apart (of Anki's cards their id). `rank` counts them from 1 without gaps: a
-part that the store lacks gets its schedule's id from it; `schedule` is the merge's own. `review.id` is the millisecond
-of the answer, `part` the number of its part; answers that share a millisecond with another stand in `late`. A rating of
-0 is a card that was rescheduled by hand, which is no answer. `since` are the milliseconds since the same part was
-answered last, NULL for its first answer.
+`part.number` is any number that tells parts apart (of Anki's cards their id). `rank` counts them from 1: a part that
+the store lacks gets its schedule's id from it. `schedule` is NULL, or `UNTOLD`. `review.id` is the millisecond of the
+answer, `part` the number of its part; answers that share a millisecond with another stand in `late`. A rating of 0 is a
+card that was rescheduled by hand, which is no answer. `since` are the milliseconds since the same part was answered
+last, NULL for its first answer.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+UNTOLD = 0
+"""As `part.schedule`: nothing is known of the part; if the store has it already, it stays as it is."""
+
+StagedAnki: TypeAlias = tuple[int, str, int, int, str, str]
+"""Of a note: id, guid, note type, modified (Unix seconds), tags parted by spaces, fields (HTML) parted by U+001F."""
 
 _PART = """
 CREATE TABLE {schema}.part (
@@ -55,7 +61,7 @@ class StagedNote(NamedTuple):
         content: as `llmquiz.store.codec` writes it, in that deck.
         ordinals: of its parts; there is a staged part for each.
         keeps_text: only `card` counts: a card that llmquiz exported, whose text is that of our deck.
-        anki: id, guid, note type, modified (Unix seconds), tags parted by spaces, fields (HTML) parted by U+001F.
+        anki: what Anki wants back of it.
     """
 
     number: int
@@ -69,7 +75,7 @@ class StagedNote(NamedTuple):
     content: str
     ordinals: tuple[int, ...]
     keeps_text: bool = False
-    anki: tuple[int, str, int, int, str, str] | None = None
+    anki: StagedAnki | None = None
 
 
 def create_parts(connection: sqlite3.Connection, schema: str = "main") -> None:
@@ -81,3 +87,5 @@ def create_reviews(connection: sqlite3.Connection, schema: str = "main") -> None
     """Make the tables ``review`` and ``late`` in a database of `connection`."""
     connection.execute(_REVIEW.format(schema=schema, name="review", key="PRIMARY KEY"))
     connection.execute(_REVIEW.format(schema=schema, name="late", key="NOT NULL"))
+    connection.execute(f"CREATE INDEX {schema}.late_id ON late (id)")
+    connection.execute(f"CREATE INDEX {schema}.rescheduled ON review (id) WHERE rating = 0")

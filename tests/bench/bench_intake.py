@@ -1,4 +1,4 @@
-"""Merging a large import into the store, without the reading of any file: notes that are in memory already.
+"""Merging a large import into the store, without the reading of any file: notes as objects, and as they are staged.
 
 Processor seconds of a dry run, of the merge, of the same merge again, and of the first search, which makes the index.
 """
@@ -9,7 +9,7 @@ import random
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from llmquiz.store.incoming import (
     IncomingReview,
 )
 from llmquiz.store.intake import merge
+from tests.store.incoming import staged
 
 NOTES, REVIEWS_PER_PART = 10_000, 10
 _NOW = 1_790_000_000
@@ -40,23 +41,38 @@ def main() -> None:
     notes = list(incoming.notes)
     reviews = sum(len(part.reviews) for note in notes for part in note.parts)
     print(f"{NOTES:,} notes, {reviews:,} reviews")
-    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "llmquiz.db") as store:
-        before = _peak_mb()
-        for name in ("dry run", "merge", "again"):
+    for name, source in (("objects", _objects), ("staged", _staged)):
+        print(name)
+        _measure(lambda folder, source=source: source(incoming, notes, folder))
+
+
+def _measure(arriving: Callable[[Path], Incoming]) -> None:
+    with tempfile.TemporaryDirectory() as name, Store.open(Path(name) / "llmquiz.db") as store:
+        folder, before = Path(name), _peak_mb()
+        for step in ("dry run", "merge", "again"):
+            incoming = arriving(folder)
             started = time.process_time()
             merge(
                 store,
-                replace(incoming, notes=iter(notes)),
+                incoming,
                 calendar=Calendar(),
                 now=_NOW,
-                dry_run=name == "dry run",
-                media_folder=Path(folder) / "media",
+                dry_run=step == "dry run",
+                media_folder=folder / "media",
             )
-            print(f"{name:13}{time.process_time() - started:6.2f} s")
+            print(f"  {step:13}{time.process_time() - started:6.2f} s")
         started = time.process_time()
         store.search("deck")
-        print(f"{'first search':13}{time.process_time() - started:6.2f} s")
-    print(f"{'memory':13}{_peak_mb() - before:+6.0f} MB")
+        print(f"  {'first search':13}{time.process_time() - started:6.2f} s")
+    print(f"  {'memory':13}{_peak_mb() - before:+6.0f} MB")
+
+
+def _objects(incoming: Incoming, notes: Sequence[IncomingNote], folder: Path) -> Incoming:
+    return replace(incoming, notes=iter(notes))
+
+
+def _staged(incoming: Incoming, notes: Sequence[IncomingNote], folder: Path) -> Incoming:
+    return replace(incoming, notes=(), staged=staged(notes, folder / "staged").staged)
 
 
 def _peak_mb() -> float:

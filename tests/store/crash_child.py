@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,12 +131,21 @@ def repairs(job: Job) -> None:
 
 
 def imports(job: Job) -> None:
-    """Merges what another program exported, a larger file each time; says how many notes of it are there."""
-    from llmquiz.store import intake
+    """Merges what another program exported, a larger file each time; says how many notes of it are there.
 
+    Every other time the notes come staged, as from a reader of large files.
+    """
+    from llmquiz.store import intake
+    from tests.store.incoming import staged
+
+    folder = Path(job["path"]).parent.parent / f"staged-{os.getpid()}"
     with Store.open(Path(job["path"])) as store:
-        for size in itertools.count(job["first"], job["step"]):
-            intake.merge(store, incoming(size), calendar=CALENDAR, now=NOON)
+        for number, size in enumerate(itertools.count(job["first"], job["step"])):
+            arriving = incoming(size)
+            if number % 2 == 0:
+                by_sql = staged([*arriving.notes], folder).staged
+                arriving = replace(arriving, notes=(), staged=by_sql)
+            intake.merge(store, arriving, calendar=CALENDAR, now=NOON)
             say(size)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from io import BytesIO
+from operator import attrgetter
+from pathlib import Path
 
 from llmquiz.core.card import Card, CardText, Frequency, Kind, Lang, Level, NoteFace
 from llmquiz.core.schedule import Memory, Schedule, State
 from llmquiz.store import Store
+from llmquiz.store.codec import encode_card
 from llmquiz.store.incoming import (
     AnkiCard,
     AnkiNote,
@@ -18,11 +25,15 @@ from llmquiz.store.incoming import (
     IncomingPart,
     IncomingReview,
     IntakeReport,
+    Staged,
 )
 from llmquiz.store.intake import merge
+from llmquiz.store.intakeearly import LOG_IS_STAGED
+from llmquiz.store.staging import StagedNote, create_parts, create_reviews
 from tests.support.making import CALENDAR, DAY, NOON
 
 TODAY = CALENDAR.day(NOON)
+_ADD_PART = f"INSERT INTO part VALUES ({', '.join('?' * 22)})"
 
 
 def note_card(name: str, *sides: tuple[str, str], deck: str = "anki-d") -> Card:
@@ -78,7 +89,71 @@ def collection() -> Incoming:
 def take(store: Store, incoming: Incoming, **how: object) -> IntakeReport:
     """Merge at noon."""
     folder = store.path.parent / "media"
-    return merge(store, incoming, calendar=CALENDAR, now=NOON, media_folder=folder, **how)  # type: ignore[arg-type]
+    how = {"calendar": CALENDAR, "now": NOON} | how
+    report = merge(store, incoming, media_folder=folder, **how)  # type: ignore[arg-type]
+    assert store.connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    return report
+
+
+def staged(notes: Sequence[IncomingNote], folder: Path) -> Incoming:
+    """The same notes as a reader of large files would stage them, by hand; they must be sound, with all their parts.
+
+    The log is staged before a note is read: in a first import, answers come first.
+    """
+    folder.mkdir(exist_ok=True)
+    parts, log = folder / "parts.db", folder / "log.db"
+    for path in (parts, log):
+        path.unlink(missing_ok=True)
+    arriving: list[StagedNote] = []
+    with closing(sqlite3.connect(parts)) as schedules, closing(sqlite3.connect(log)) as answers, schedules, answers:
+        for connection, create in ((schedules, create_parts), (answers, create_reviews)):
+            connection.execute("PRAGMA synchronous = OFF")
+            create(connection)
+        rank = 0
+        for number, note in enumerate(notes):
+            arriving.append(staged_note(7 * number - 9, note))
+            for part in sorted(note.parts, key=attrgetter("ordinal")):
+                rank += 1
+                schedules.execute(_ADD_PART, (rank * 10, rank, 7 * number - 9, *part_columns(part)))
+                stage_answers(answers, rank * 10, part)
+    given = Staged(after_the_log(arriving), parts, lambda: log)
+    return replace(make_incoming(), notes=(), num_notes=len(arriving), staged=given)
+
+
+def after_the_log(notes: Iterable[StagedNote]) -> Iterator[StagedNote]:
+    """The notes; the first is given once the merge knows that the log is staged."""
+    for thread in threading.enumerate():
+        if thread.name == LOG_IS_STAGED:
+            thread.join()
+    yield from notes
+
+
+def staged_note(number: int, note: IncomingNote) -> StagedNote:
+    """What is written of the note itself."""
+    card, anki = note.card, note.anki
+    facts = (card.id, card.deck, card.topic, card.kind.value, card.level.value, card.frequency.value)
+    kept = anki and (anki.id, anki.guid, anki.notetype, anki.modified, " ".join(anki.tags), "\x1f".join(anki.fields))
+    return StagedNote(number, *facts, note.position, encode_card(card), card.ordinals, note.keeps_text, kept)
+
+
+def part_columns(part: IncomingPart) -> tuple[object, ...]:
+    """A row of the table ``part``, from `ordinal` on."""
+    it = part.schedule
+    memory = (it.memory.stability, it.memory.difficulty) if it.memory else (None, None)
+    schedule = (int(it.state), it.due, it.interval, it.steps_left, *memory, it.last_review, it.reps, it.lapses)
+    anki = (part.anki.id, part.anki.deck, part.anki.factor, part.anki.kept) if part.anki else (None,) * 4
+    return (part.ordinal, *schedule, part.suspended, part.buried_on, part.flag, part.leech, *anki, None)
+
+
+def stage_answers(connection: sqlite3.Connection, number: int, part: IncomingPart) -> None:
+    """The first to claim a millisecond gets it."""
+    last = None
+    for it in sorted(part.reviews):
+        taken = connection.execute("SELECT 1 FROM review WHERE id = ?", (it.id,)).fetchone()
+        answer = (it.rating, int(it.state), it.interval, it.last_interval, it.stability, it.difficulty, it.duration_ms)
+        row = (it.id, number, *answer, it.type, it.factor, None if last is None else it.id - last)
+        connection.execute(f"INSERT INTO {'late' if taken else 'review'} VALUES ({', '.join('?' * 12)})", row)
+        last = it.id if it.rating else last
 
 
 def dump(store: Store) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,6 @@ from llmquiz.core.schedule import State
 from llmquiz.deck.library import Folder, Library, load_into
 from llmquiz.store import Store, codec
 from llmquiz.store.incoming import AnkiCard, Incoming, IncomingDeck, IncomingNote, IncomingPart
-from llmquiz.store.intakecards import encoded
 from llmquiz.study.session import Session
 from llmquiz.study.statistics import collect
 from llmquiz.study.tally import daily
@@ -358,15 +358,23 @@ def test_a_card_whose_file_is_gone_is_taken_over(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.OPEN, Kind.NOTE, Kind.CLOZE])
-def test_a_card_is_encoded_as_the_codec_does(kind: Kind) -> None:
+def test_a_card_is_stored_as_the_codec_writes_it(tmp_path: Path, kind: Kind) -> None:
     cards: dict[Kind, Card] = {
         Kind.OPEN: make_card("a", 'the "deck":"x", of', chinese='"deck":"b",'),
         Kind.CLOZE: make_cloze("deck", 3),
         Kind.NOTE: note_card("b", ('"deck"', "x"), deck='anki-卡"d'),
     }
     card = cards[kind]
-    assert encoded(card, card.deck) == (codec.encode_card(card), codec.digest(card))
-    assert encoded(card, "é") == (codec.encode_card(replace(card, deck="é")), codec.digest(card))
+    stored = "SELECT content, digest FROM card WHERE id = ?"
+    for taken in (False, True):
+        with Store.open(tmp_path / f"{taken}.db") as other:
+            if taken:
+                other.sync([make_deck(make_card("own", deck=card.deck), deck=card.deck)], now=NOON)
+            take(other, replace(make_incoming(IncomingNote(card, 0, []), deck=card.deck), anki_decks={}))
+            found = other.connection.execute(stored, (card.id,)).fetchone()
+            there = replace(card, deck=f"{card.deck}-2") if taken else card
+            assert found == (codec.encode_card(there), codec.digest(card))
+            assert other.card(card.id) == there
 
 
 def test_a_search_finds_every_side_and_shows_no_line_twice(store: Store) -> None:

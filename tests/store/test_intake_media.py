@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -67,10 +68,25 @@ def test_a_name_is_found_however_it_is_written(markdown: str, html: str) -> None
     note = make_note("a")
     assert note.anki is not None
     note = replace(note, card=note_card("a", (markdown, old)), anki=replace(note.anki, fields=(html, old)))
-    note = Renamer({old: new}).note(note)
-    assert note.anki is not None
-    assert note.card.text(Lang.EN).face(0) == NoteFace(0, "![x](my%20%5Fpic%26-12.png)", old)
-    assert note.anki.fields == (html.replace(".png", "-12.png"), old)
+    renamer = Renamer({old: new})
+    assert renamer.card(note.card).text(Lang.EN).face(0) == NoteFace(0, "![x](my%20%5Fpic%26-12.png)", old)
+    anki = (1, "guid", 1, 1, "", "\x1f".join(note.anki.fields))
+    assert renamer.anki(anki) == (*anki[:5], f"{html.replace('.png', '-12.png')}\x1f{old}")
+
+
+def test_a_template_shows_the_file_under_its_new_name(store: Store) -> None:
+    def incoming(content: bytes) -> Incoming:
+        sides = {"name": "Card 1", "qfmt": '<img src="a.png">{{Front}}', "afmt": "a.png [sound:a.png]"}
+        notetype = {"id": 1, "css": 'p {background: url("a.png")}', "tmpls": [sides], "note": '"a.png"'}
+        return replace(with_picture(content), anki_notetypes={1: json.dumps(notetype), 2: "{}"})
+
+    take(store, incoming(b"one"))
+    take(store, incoming(b"two"))
+    new = f"a-{hashlib.sha1(b'two').hexdigest()[:8]}.png"
+    there = json.loads(store.connection.execute("SELECT content FROM anki_notetype WHERE id = 1").fetchone()[0])
+    assert there["tmpls"][0]["qfmt"] == f'<img src="{new}">{{{{Front}}}}'
+    assert there["tmpls"][0]["afmt"] == f"a.png [sound:{new}]"
+    assert (there["css"], there["note"]) == (f'p {{background: url("{new}")}}', '"a.png"')
 
 
 def test_a_dry_run_knows_of_the_clash(store: Store) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ from llmquiz.core.rating import Rating
 from llmquiz.core.schedule import Memory, Schedule, State
 from llmquiz.store import Store
 from llmquiz.store.incoming import IncomingNote, IncomingPart, IncomingReview
-from llmquiz.store.intakelog import study_day
+from llmquiz.store.intakedays import DAY_MS, stretches
 from llmquiz.study.session import Session
 from tests.store.incoming import TODAY, dump, make_incoming, make_note, take
 from tests.support.making import CALENDAR, NOON, FrozenClock
@@ -92,27 +94,47 @@ def test_twice_is_once_and_nothing_of_ours_is_lost(
         after = dump(store)
         assert take(store, make_incoming(*second)).nothing
         assert dump(store) == after
-        assert store.connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     hour=st.integers(0, 23),
     at=st.integers(200_000_000, 1_900_000_000),
-    later=st.lists(st.integers(0, 90_000), max_size=5),
+    later=st.lists(st.integers(0, 400 * 86_400) | st.integers(0, 90_000), max_size=9),
 )
 def test_a_study_day_is_the_calendars(zone: str, hour: int, at: int, later: list[int]) -> None:
     calendar = Calendar(hour, ZoneInfo(zone))
-    day, first, end = study_day(calendar, at * 1000)
-    assert first <= at * 1000 < end
-    for moment in (at, *(at + seconds for seconds in later)):
-        if first <= moment * 1000 < end:
-            assert calendar.day(moment) == day
+    last = at + max(later, default=0)
+    pieces = [*stretches(calendar, at * 1000, last * 1000)]
+    assert (pieces[0].first, pieces[-1].end) == (at * 1000, last * 1000 + 1)
+    assert all(one.end == next_one.first for one, next_one in pairwise(pieces))
+    edges = [moment // 1000 for piece in pieces for moment in (piece.first, piece.end - 1)]
+    for moment in (at, *(at + seconds for seconds in later), *edges):
+        piece = next(piece for piece in pieces if piece.first <= moment * 1000 < piece.end or moment == at)
+        if piece.day is not None:
+            assert piece.day + (moment * 1000 - piece.start) // DAY_MS == calendar.day(moment)
 
 
-def test_a_clock_put_back_over_the_rollover_makes_no_whole_day() -> None:
+@pytest.mark.parametrize("hour", [0, 2, 4])
+@pytest.mark.parametrize("zone", [*ZONES, "America/Recife", "Africa/Cairo", "Asia/Gaza", "Asia/Manila"])
+def test_decades_are_few_pieces_and_every_half_hour_is_right(zone: str, hour: int) -> None:
+    calendar = Calendar(hour, ZoneInfo(zone))
+    first, last = 952_300_000, 1_300_000_000  # 2000 to 2011
+    pieces = [*stretches(calendar, first * 1000, last * 1000)]
+    assert len(pieces) < 120
+    assert sum(piece.end - piece.first for piece in pieces if piece.day is None) < 400 * DAY_MS
+    for piece in pieces:
+        if piece.day is None:
+            continue
+        edges = (range(edge - 2 * DAY_MS, edge + 2 * DAY_MS, 1_800_000) for edge in (piece.first, piece.end))
+        for moment in chain(*edges, range(piece.first, piece.end, 41 * DAY_MS // 7)):
+            if piece.first <= moment < piece.end:
+                assert piece.day + (moment - piece.start) // DAY_MS == calendar.day(moment / 1000)
+
+
+def test_a_clock_put_back_over_the_rollover_makes_odd_days() -> None:
     calendar = Calendar(0, ZoneInfo("America/St_Johns"))  # until 2011 at one minute past midnight
     back = 1_289_097_060
     assert [calendar.day(back + seconds) - calendar.day(back) for seconds in (-30, 0, 3600)] == [1, 0, 1]
-    assert study_day(calendar, (back - 30) * 1000)[1:] == ((back - 30) * 1000, (back - 30) * 1000 + 1)
+    assert [piece.day for piece in stretches(calendar, (back - 30) * 1000, (back + 3600) * 1000)] == [None]
