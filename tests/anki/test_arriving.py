@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from llmquiz.anki.archive.records import ReviewRow
+from llmquiz.anki.archive.limits import Limits
 from llmquiz.anki.exporting.export import export
 from llmquiz.anki.importing import naming
-from llmquiz.anki.importing.logs import Logs
+from llmquiz.anki.importing.arriving import arriving
 from llmquiz.core.card import Kind, Lang
+from llmquiz.core.day import Calendar
 from llmquiz.core.options import Options
 from llmquiz.store import Store
+from llmquiz.store.incoming import Incoming
 from tests.support import collection, roundtrip
 
 from .conftest import study
@@ -85,7 +89,7 @@ def test_decks_keep_their_tree_in_their_titles(arrived: SimpleNamespace) -> None
 def test_findings_say_what_has_no_place_here(arrived: SimpleNamespace) -> None:
     told = "\n".join(arrived.report.findings)
     assert "preset 'Keen' (85% retention, fitted weights) is kept for the way back" in told
-    assert "filtered decks (Cram before Friday) are not kept" in told
+    assert "filtered decks (Cram before Friday) gather no cards here" in told
     assert "named but not in the file: lost.png" in told
     assert "preset 'Default'" not in told
 
@@ -156,6 +160,30 @@ def test_what_lost_its_place_is_told_and_the_rest_comes(store: Store, tmp_path: 
     assert store.connection.execute("SELECT deck FROM anki_card WHERE id = ?", (lost,)).fetchall() == [(1,)]
 
 
+def test_nothing_is_left_of_an_import_that_stops(source: SimpleNamespace, tmp_path: Path) -> None:
+    package, folder = collection.package(source.col, tmp_path / "mine.apkg"), tmp_path
+
+    def look(deed: Callable[[Incoming], object]) -> None:
+        nonlocal folder
+        with arriving(package, Limits(), calendar=Calendar(), options=Options()) as incoming:
+            assert incoming.staged is not None
+            folder = incoming.staged.parts.parent
+            assert folder.is_dir()
+            deed(incoming)
+
+    before = threading.active_count()
+    for deed in (
+        lambda incoming: None,
+        lambda incoming: next(iter(incoming.staged.notes)),
+        lambda incoming: incoming.staged.log(),
+        lambda incoming: 1 // 0,
+    ):
+        with suppress(ZeroDivisionError):
+            look(deed)
+        assert not folder.exists()
+        assert threading.active_count() == before
+
+
 def test_slugs_are_unique_and_say_what_they_can() -> None:
     found = naming.slugs(
         ["Deep Learning::Attention", "Deep-learning attention", "大模型", "大模型::缓存", "C++", "C", "x" * 99]
@@ -197,11 +225,3 @@ def test_almost_markup_without_end_takes_no_time() -> None:
             naming.language("字" + hostile)
             naming.headline(hostile)
     assert time.process_time() - start < 4
-
-
-def test_answers_are_found_in_any_order_of_cards() -> None:
-    rows = [ReviewRow(at, card, 3, 1, 1, 0, 0, 1) for card in (1, 2, 4, 5, 9) for at in (card * 10, card * 10 + 1)]
-    logs = Logs(iter(rows), [1, 2, 3, 5, 9])
-    found = {card: [row.id for row in logs.of(card)] for card in (5, 1, 3, 9, 2)}
-    assert found == {5: [50, 51], 1: [10, 11], 3: [], 9: [90, 91], 2: [20, 21]}
-    assert logs.given == 8

@@ -57,7 +57,7 @@ class Tally:
         self._found: dict[str, tuple[str, int]] = {}
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
-        first, counted = self._found.get(kind, (example, 0))
+        first, counted = self._found.get(kind) or (clean(example), 0)
         self._found[kind] = first, counted + count
 
     def flush(self) -> None:

@@ -7,7 +7,6 @@ collection without a word, so a package that lacks what its `meta` promises is r
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from llmquiz.anki.archive import mediamap, streams
+from llmquiz.anki.archive import mediamap, space, streams
 from llmquiz.anki.archive.limits import MB, Limits
 from llmquiz.anki.archive.wire import Message, WireError
 from llmquiz.anki.archive.zipped import Archive, Entry, check_size
@@ -105,7 +104,7 @@ def _folder(path: Path) -> Iterator[Path]:
     try:
         folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise ImportFileError(f"{path}: {space.lacking(error)}") from error
     with folder as name:
         yield Path(name)
 
@@ -146,7 +145,7 @@ def _extract(archive: Archive, name: str, version: str, target: Path, limits: Li
             for chunk in _contents(archive, archive.entries[name], version, limits):
                 size += file.write(chunk)
     except OSError as error:
-        raise _unwritable(archive.path, error) from error
+        raise archive.error(space.lacking(error)) from error
     return size
 
 
@@ -209,11 +208,3 @@ def _whole(archive: Archive, chunks: Iterator[bytes], most: int, what: str, limi
         if len(whole) > most:
             raise archive.error(f"{what} has more than {most:,} bytes" + (f" ({limit})" if limit else ""))
     return bytes(whole)
-
-
-def _unwritable(path: Path, error: OSError) -> ImportFileError:
-    folder = tempfile.gettempdir() if tempfile.tempdir else "the folder for temporary files"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ImportFileError(f"{path}: {folder} is full; free some space or set TMPDIR to another folder")
-    problem = (error.strerror or str(error)).lower()
-    return ImportFileError(f"{path}: {folder} cannot be written ({problem}); set TMPDIR to another folder")

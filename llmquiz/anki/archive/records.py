@@ -48,7 +48,7 @@ class DeckRecord:
     Attributes:
         name: the levels joined by ``::``.
         preset: id of its options; 1 for a filtered deck, which has none.
-        is_filtered: gathers cards of other decks for a while ("dynamic"); `CardRow.original_deck` is their home.
+        is_filtered: gathers cards of other decks for a while ("dynamic"); their column ``odid`` is their home.
         legacy: the entry of ``decks``.
     """
 
@@ -74,48 +74,6 @@ class PresetRecord:
     desired_retention: float | None
     parameters: tuple[float, ...]
     legacy: Mapping[str, Any]
-
-
-class NoteRecord(NamedTuple):
-    """A row of ``notes``; `modified` in Unix seconds, `fields` HTML as they are in the file."""
-
-    id: int
-    guid: str
-    notetype: int
-    modified: int
-    tags: tuple[str, ...]
-    fields: tuple[str, ...]
-
-
-class CardRow(NamedTuple):
-    """A row of ``cards`` in Anki's own units.
-
-    Attributes:
-        due: position (new), days since the collection's day 0 (review), or Unix seconds (learning).
-        interval: days, or seconds as a negative number.
-        factor: ease in thousandths; 0 for a new card.
-        left: steps to graduation, plus a thousand times those left today.
-        original_due, original_deck: 0 unless the card is in a filtered deck.
-        data: JSON, or empty; not checked.
-    """
-
-    id: int
-    note: int
-    deck: int
-    ordinal: int
-    modified: int
-    type: int
-    queue: int
-    due: int
-    interval: int
-    factor: int
-    reps: int
-    lapses: int
-    left: int
-    original_due: int
-    original_deck: int
-    flags: int
-    data: str
 
 
 class ReviewRow(NamedTuple):

@@ -186,7 +186,7 @@ class Archive:
         return list(narrow)
 
     def _name(self, raw: bytes, flags: int) -> str:
-        return raw.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
+        return raw.decode("utf-8" if flags & _UTF8 or raw.isascii() else "cp437", "replace")
 
     def _check_sizes(self) -> None:
         for entry in self.entries.values():

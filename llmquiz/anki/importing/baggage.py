@@ -6,74 +6,71 @@ Only what notes of others use is taken: a deck that holds nothing but cards of o
 from __future__ import annotations
 
 import json
-from array import array
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 
+from llmquiz.anki.archive.columns import integer
+from llmquiz.anki.archive.definitions import DEFAULT
 from llmquiz.anki.archive.reading import Tables
-from llmquiz.anki.archive.records import CardRow, DeckRecord, PresetRecord
+from llmquiz.anki.archive.records import DeckRecord, PresetRecord
+from llmquiz.anki.archive.untrusted import Database
 from llmquiz.anki.importing import naming
 from llmquiz.core.options import DEFAULT_PARAMETERS, Options
 from llmquiz.notes.markdown import markdown
 from llmquiz.store.incoming import IncomingDeck
 
-DEFAULT_DECK = 1
 _DEFAULT_NAME = "Default"
 
 
-@dataclass(slots=True)
+_CARDS = "SELECT anki_deck, anki_id IS NULL, count(*) FROM part GROUP BY 1, 2"
+_LENT = f"""
+SELECT {integer("did")}, count(*) FROM cards NOT INDEXED JOIN part ON part.number = cards.id
+WHERE {integer("odid")} <> 0 AND anki_id IS NOT NULL GROUP BY 1
+"""
+_SCATTERED = """
+SELECT count(*) FROM
+(SELECT 1 FROM part WHERE anki_id IS NOT NULL GROUP BY note HAVING min(anki_deck) <> max(anki_deck))
+"""
+_PLACE = f"""
+UPDATE part SET anki_deck = {DEFAULT}
+WHERE anki_id IS NOT NULL AND anki_deck NOT IN (SELECT value FROM json_each(?))
+"""
+_NOTETYPES = """
+SELECT DISTINCT mid FROM notes NOT INDEXED WHERE typeof(mid) = 'integer' AND id NOT IN (SELECT note FROM temp.own)
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over the cards found.
+    """What the staged parts and their notes need.
 
     Attributes:
-        ids: of all cards, sorted.
-        own: ids of notes that llmquiz exported.
-        cards: cards of other notes by their home deck; `own_decks`: the home decks of our own.
+        cards: cards of others' notes by their home deck; `own_decks`: the home decks of our own.
         filtered: cards that a filtered deck has borrowed, by that deck.
         scattered: notes whose cards lie in several decks.
         notetypes: ids of the note types in use.
     """
 
-    ids: array[int] = field(default_factory=lambda: array("q"))
-    own: set[int] = field(default_factory=set)
-    cards: Counter[int] = field(default_factory=Counter)
-    own_decks: set[int] = field(default_factory=set)
-    filtered: Counter[int] = field(default_factory=Counter)
-    scattered: int = 0
-    notetypes: set[int] = field(default_factory=set)
+    cards: Counter[int]
+    own_decks: Set[int]
+    filtered: Mapping[int, int]
+    scattered: int
+    notetypes: Set[int]
 
 
-def home_deck(row: CardRow) -> int:
-    """The deck that a card belongs to, also while a filtered deck has it."""
-    return row.original_deck or row.deck
-
-
-def survey(tables: Tables) -> Survey:
-    """Look through notes and cards once."""
-    found = Survey()
-    for note in tables.notes():
-        if note.guid.startswith(naming.OWN_GUID):
-            found.own.add(note.id)
-        else:
-            found.notetypes.add(note.notetype)
-    last_note, decks = None, set[int]()
-    for row in tables.cards():
-        found.ids.append(row.id)
-        deck = home_deck(row)
-        if row.note in found.own:
-            found.own_decks.add(deck)
-            continue
-        found.cards[deck] += 1
-        if row.original_deck:
-            found.filtered[row.deck] += 1
-        if row.note != last_note:
-            found.scattered += len(decks) > 1
-            last_note, decks = row.note, set()
-        decks.add(deck)
-    found.scattered += len(decks) > 1
-    found.ids = array("q", sorted(found.ids))
-    return found
+def survey(source: Database) -> Survey:
+    """Look at what `llmquiz.anki.importing.cards.stage` has staged."""
+    found = [*source.rows(_CARDS)]
+    cards = Counter({deck: count for deck, is_own, count in found if not is_own})
+    (scattered,) = (source.row(_SCATTERED) or (0,)) if len(cards) > 1 else (0,)
+    return Survey(
+        cards=cards,
+        own_decks={deck for deck, is_own, _ in found if is_own},
+        filtered=dict(source.rows(_LENT)),
+        scattered=scattered,
+        notetypes={notetype for (notetype,) in source.rows(_NOTETYPES)},
+    )
 
 
 class Baggage:
@@ -83,18 +80,19 @@ class Baggage:
         self._tables = tables
         self._found = found
         self.decks = {deck.id: deck for deck in tables.decks.values() if self._travels(deck)}
+        self._filtered = [tables.decks[deck] for deck in sorted(found.filtered) if self._lends(deck)]
         self.lost = sum(count for deck, count in found.cards.items() if deck not in self.decks)
         used = {deck.id: deck.name for deck in self.decks.values() if found.cards[deck.id]}
         if self.lost:
-            used.setdefault(DEFAULT_DECK, _DEFAULT_NAME)
+            used.setdefault(DEFAULT, _DEFAULT_NAME)
         by_name = naming.slugs(set(used.values()))
         self.slugs = {deck_id: by_name[name] for deck_id, name in used.items()}
 
-    def placed(self, row: CardRow) -> CardRow:
-        """The card, in the default deck if its own is not there."""
-        if home_deck(row) in self.decks:
-            return row
-        return row._replace(original_deck=DEFAULT_DECK) if row.original_deck else row._replace(deck=DEFAULT_DECK)
+    def place(self) -> None:
+        """Put the parts whose deck is not there into the default deck."""
+        if self.lost:
+            kept = json.dumps([*self.decks])
+            self._tables.source.run(_PLACE, (kept,))
 
     def our_decks(self) -> list[IncomingDeck]:
         """The decks that hold cards, as ours."""
@@ -108,9 +106,13 @@ class Baggage:
         below = {it.id for it in self._tables.decks.values() if it.id == deck.id or it.name.startswith(inside)}
         return any(self._found.cards[it] for it in below) or not below & self._found.own_decks
 
+    def _lends(self, deck: int) -> bool:
+        return deck in self._tables.decks and self._tables.decks[deck].is_filtered
+
     def deck_entries(self) -> dict[int, tuple[str | None, str]]:
         """Of each deck: our deck, None where no card lies in it, and Anki's JSON."""
-        return {deck.id: (self.slugs.get(deck.id), _json(deck.legacy)) for deck in self.decks.values()}
+        decks = (*self.decks.values(), *self._filtered)
+        return {deck.id: (self.slugs.get(deck.id), _json(deck.legacy)) for deck in decks}
 
     def preset_entries(self) -> dict[int, str]:
         """The presets of these decks."""
@@ -130,10 +132,10 @@ class Baggage:
         """What of it has no effect here."""
         lines = [_of_preset(preset, options) for preset in self.presets() if _differs(preset, options)]
         if borrowed := sum(self._found.filtered.values()):
-            names = [self._tables.decks[deck].name for deck in self._found.filtered if deck in self._tables.decks]
+            names = ", ".join(naming.safe(deck.name) for deck in self._filtered)
             lines.append(
-                f"filtered decks ({', '.join(map(naming.safe, names))}) are not kept: "
-                f"their {borrowed} cards are back in their own decks"
+                f"filtered decks ({names}) gather no cards here: their {borrowed} cards are in their own decks; "
+                "an export gives back those that were not studied since"
             )
         if self.lost:
             lines.append(f"{self.lost} cards are in no deck that is in the file; they are in '{_DEFAULT_NAME}' now")

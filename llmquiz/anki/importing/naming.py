@@ -26,6 +26,8 @@ _PICTURE = re.compile(r"!\[(?P<words>[^\]]*)\]\([^)]*\)")
 _LINK = re.compile(r"\[(?P<words>[^\]]+)\]\([^)]*\)")
 _MARKS = re.compile(r"^(?:\s*(?:#{1,6}|>|[-*+]|\d+[.)])\s+)+|\*\*|__|`+|\\(?=[^\w\s()\[\]{}\\$^_&%,;!|])")
 _LONGEST_FRONT, _MOST_OF_LINE = 200, 2000
+_MARKS_OF_MEDIA = ("[sound:", "src", "data")
+_NO_NAMES = frozenset[str]()
 # Every length is bounded: a field may be a megabyte of what a pattern starts with.
 _NAMED = re.compile(
     r"""\[sound:(?P<sound>[^\]\n]{1,255})\]
@@ -109,12 +111,19 @@ def headline(markdown: str) -> str:
     return ""
 
 
-def media_named(html: str) -> set[str]:
+def media_named(html: str) -> frozenset[str]:
     """The files that a note's fields show or play."""
-    if "=" not in html and "[sound:" not in html:
-        return set()
-    found = (match["sound"] or match["file"] for match in _NAMED.finditer(html))
-    return {normalize("NFC", name) for name in found if "://" not in name and not name.startswith("data:")}
+    if "=" not in html and _MARKS_OF_MEDIA[0] not in html:
+        return _NO_NAMES
+    found: set[str] = set()
+    for mark in _MARKS_OF_MEDIA if "=" in html else _MARKS_OF_MEDIA[:1]:
+        at = html.find(mark)
+        while at >= 0:
+            match = _NAMED.match(html, at)
+            if match and "://" not in (name := match["sound"] or match["file"]) and not name.startswith("data:"):
+                found.add(normalize("NFC", name))
+            at = html.find(mark, match.end() if match else at + 1)
+    return frozenset(found)
 
 
 def decoded(name: str) -> str:

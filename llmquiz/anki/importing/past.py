@@ -1,225 +1,191 @@
-"""Anki's card columns and log → our schedules and reviews: the inverse of `llmquiz.anki.exporting.progress.card_state`.
+"""What Anki's cards do not say themselves: a memory and a last answer where Anki had no FSRS, taken from the log.
 
-`due` has four meanings. A new card's is its place in the queue, a review's the days since the collection's day 0, a
-step's an instant, and a step that reaches another day has days again; a suspended card does not say which of the two.
-In a filtered deck `due` is the place in that deck, and what it was at home stands in `odue`.
+It is computed when the log is staged, which takes longer than anything else. Numbers that the store would refuse are
+brought into its ranges on the same way.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
 
-from llmquiz.anki.archive.records import CardRow, ReviewRow
-from llmquiz.anki.exporting import progress
-from llmquiz.anki.importing.sm2 import Recaller, is_answer, is_reset
+from llmquiz.anki.archive.columns import integer
+from llmquiz.anki.archive.definitions import DEFAULT
+from llmquiz.anki.archive.reading import Tables
+from llmquiz.anki.archive.records import ReviewRow
+from llmquiz.anki.importing import naming
+from llmquiz.anki.importing.cards import DAYS, LAST_INSTANT
+from llmquiz.anki.importing.sm2 import Recaller, is_answer
 from llmquiz.core.day import Calendar
-from llmquiz.core.options import DAY_SECONDS, Options
-from llmquiz.core.schedule import Memory, Schedule, State
-from llmquiz.store.incoming import AnkiCard, IncomingPart, IncomingReview
+from llmquiz.core.errors import ScheduleError
+from llmquiz.core.options import DAY_SECONDS
+from llmquiz.core.schedule import State
+from llmquiz.store.soundness import CENTURY
 
-_NEW, _LEARNING, _REVIEW, _DAY_LEARNING = 0, 1, 2, 3
-_SUSPENDED, _BURIED = -1, (-2, -3)
-_STATES = tuple(State)
-_STEPS = (State.LEARNING, State.RELEARNING)
-_FIRST_INSTANT = 1_000_000_000
-"""The due of a step that is smaller counts days."""
-_LAST_INSTANT = 32_503_680_000  # the year 3000
-_DAYS = (719_165, 1_095_000)  # from 1970 to the year 2999
-_MOST = 1_000_000  # of days, answers, lapses and steps
-_RELEARN = 2
-_LATER_STATES = (State.LEARNING, State.REVIEW, State.RELEARNING, State.REVIEW, State.REVIEW, State.REVIEW)
+_AMISS = f"""
+SELECT number, state, part.due, interval, stability, difficulty, last_review, anki_deck, {integer("mod")} AS modified,
+  {integer("cards.factor")} AS factor, {integer("ivl")} AS told
+FROM part CROSS JOIN cards NOT INDEXED ON cards.id = part.number
+WHERE number > ?4 AND state <> {State.NEW:d} AND (stability IS NULL OR last_review IS NULL OR last_review > ?1
+  OR part.due > iif(state = {State.REVIEW:d}, ?2, ?3) OR interval = {CENTURY})
+ORDER BY number LIMIT 10000
+"""
+_UNTOLD = f"""
+SELECT number FROM part WHERE state <> {State.NEW:d} AND (stability IS NULL OR last_review IS NULL)
+"""
+_LOG = """
+SELECT id, part, rating, interval, last_interval, factor, duration_ms, type FROM review
+WHERE part IN (SELECT value FROM json_each(?)) ORDER BY part, id
+"""
+_MEND = """
+UPDATE part SET due = ?1, stability = ?2, difficulty = ?3, last_review = ?4,
+kept = json_set(kept, '$.was', json_array(?1, ?2, ?3, ?4, reps)) WHERE number = ?5
+"""
 
 
-class Home(NamedTuple):
-    """A card as it is outside of filtered decks."""
+class _Amiss(NamedTuple):
+    """A staged part that lacks something, or may have a number out of range; the last three are its card's own."""
 
-    deck: int
-    type: int
-    queue: int
+    number: int
+    state: int
     due: int
-
-
-class Data(NamedTuple):
-    """What a card's `data` says: its memory, its last answer (Unix seconds) and its first place in the queue."""
-
-    memory: Memory | None
+    interval: int
+    stability: float | None
+    difficulty: float | None
     last_review: float | None
-    position: int | None
+    deck: int
+    modified: int
+    factor: int
+    told: int
 
 
 class Past:
-    """Reads the cards of one collection.
+    """Completes the staged parts of one collection.
 
-    Args:
-        created_at: Unix seconds at which its day 0 starts.
-        minutes_west: how far west of UTC its clock was then; None if it does not say.
-        recaller: what computes memories under the preset of a deck.
-        calendar, options: what the schedules here are made with.
+    Attributes:
+        recalled: how many memories were computed; `mended`: how many schedules had numbers out of range.
     """
 
-    def __init__(
-        self,
-        created_at: int,
-        minutes_west: int | None,
-        recaller: Callable[[int], Recaller],
-        calendar: Calendar,
-        options: Options,
-    ) -> None:
-        self.recalled = 0
-        self._first_day = _first_day(created_at, minutes_west, calendar)
-        self._recaller = recaller
+    def __init__(self, tables: Tables, calendar: Calendar, now: float, findings: list[str]) -> None:
+        """`now`: Unix seconds."""
+        self.recalled = self.mended = 0
+        self._tables = tables
         self._calendar = calendar
-        self._options = options
+        self._findings = findings
+        self._now = now
+        self._latest = now + DAY_SECONDS  # as the store has it: clocks differ, but not by more
+        self._last_day = calendar.day(now) + CENTURY
+        self._last_instant = int(now) + CENTURY * DAY_SECONDS
+        self._recallers: dict[int, Recaller] = {}
 
-    def part(
-        self, row: CardRow, log: Sequence[ReviewRow], *, ordinal: int, leech: bool, keeps: bool = True
-    ) -> IncomingPart:
-        """One card with its log, oldest first; `keeps` what Anki alone knows of it."""
-        home = at_home(row)
-        schedule = self.schedule_of(row, home, log)
-        return IncomingPart(
-            ordinal=ordinal,
-            schedule=schedule,
-            suspended=home.queue == _SUSPENDED,
-            buried_on=self._calendar.day(_instant(row.modified)) if home.queue in _BURIED else None,
-            flag=row.flags & 7,
-            leech=leech,
-            reviews=reviews_of(log),
-            anki=AnkiCard(row.id, home.deck, row.factor, self._kept(row, home, schedule)) if keeps else None,
-        )
+    def complete(self, log: Callable[[], Path]) -> None:
+        """Give every part what it lacks.
 
-    def schedule_of(self, row: CardRow, home: Home, log: Sequence[ReviewRow]) -> Schedule:
-        """When the card is due, by its home deck and queue."""
-        reps, lapses = _count(row.reps), _count(row.lapses)
-        if home.type == _NEW:
-            return Schedule(State.NEW, _count(home.due), reps=reps, lapses=lapses)
-        data = data_of(row.data)
-        memory = data.memory or self._recalled(row, home, log)
-        due = self._day(home.due) if home.type == _REVIEW else self._step(home)
-        last_review = data.last_review or self._last_answer(row, home, log)
-        left = 0 if home.type == _REVIEW else _count(row.left % 1000)
-        state = _STATES[home.type]
-        return Schedule(state, due, _count(row.interval), left, memory, last_review, reps, lapses)
+        Args:
+            log: gives the database with the staged answers; asked only if a part lacks something.
+        """
+        source, after = self._tables.source, -1
+        untold = [number for (number,) in source.rows(_UNTOLD)]
+        with closing(_Logs(log() if untold else None, untold)) as logs:
+            while rows := [*source.rows(_AMISS, (self._latest, self._last_day, self._last_instant, after))]:
+                source.run_many(_MEND, [self._completed(_Amiss(*row), logs) for row in rows])
+                after = rows[-1][0]
+        if self.mended:
+            self._findings.append(f"schedules with numbers out of range, brought into it: {self.mended:,}")
 
-    def _day(self, due: int) -> int:
-        return min(max(self._first_day + due, _DAYS[0]), _DAYS[1])
+    def _completed(self, part: _Amiss, logs: _Logs) -> tuple[float, ...]:
+        stability, difficulty, last_review = part.stability, part.difficulty, part.last_review
+        if stability is None or difficulty is None or last_review is None:
+            log = logs.of(part.number)
+            if stability is None or difficulty is None:
+                self.recalled += 1
+                memory = self._recaller(part.deck).memory(log, part.factor, part.told)
+                stability, difficulty = memory.stability, memory.difficulty
+            if last_review is None:
+                last_review = self._last_answer(part, log)
+        most = self._last_day if part.state == State.REVIEW else self._last_instant
+        if not 0 < last_review <= self._latest or part.due > most or part.told > CENTURY:
+            self.mended += 1
+            part = part._replace(due=min(part.due, most))
+            if not 0 < last_review <= self._latest:
+                last_review = self._guess(part)
+        return part.due, stability, difficulty, last_review, part.number
 
-    def _step(self, home: Home) -> int:
-        if home.queue != _DAY_LEARNING and home.due >= _FIRST_INSTANT:
-            return int(_instant(home.due))
-        return int(self._calendar.start(self._day(home.due)))
-
-    def _recalled(self, row: CardRow, home: Home, log: Sequence[ReviewRow]) -> Memory:
-        self.recalled += 1
-        return self._recaller(home.deck).memory(log, row.factor, _count(row.interval))
-
-    def _last_answer(self, row: CardRow, home: Home, log: Sequence[ReviewRow]) -> float:
-        answered = next((_instant(it.id / 1000) for it in reversed(log) if is_answer(it)), None)
+    def _last_answer(self, part: _Amiss, log: Sequence[ReviewRow]) -> float:
+        answered = next((instant(it.id / 1000) for it in reversed(log) if is_answer(it)), None)
         if answered is not None:
             return answered
-        if home.type == _REVIEW:
-            day = min(self._day(home.due - _count(row.interval)), self._calendar.day(_instant(row.modified)))
-            return self._calendar.start(day) + DAY_SECONDS / 2
-        return min(_instant(row.modified), float(self._step(home)))
+        if part.state == State.REVIEW:
+            day = min(part.due - part.interval, self._calendar.day(instant(part.modified)))
+            return self._calendar.start(max(day, DAYS[0])) + DAY_SECONDS / 2
+        return min(instant(part.modified), float(part.due))
 
-    def _kept(self, row: CardRow, home: Home, schedule: Schedule) -> str:
-        queue, due = home.queue, home.due
-        if queue < 0 and home.type in _STEPS and due < _FIRST_INSTANT:
-            # Anki's import moves the day of a step only in its own queue: a suspended one goes back in seconds, a
-            # buried one awake.
-            queue, due = (queue, schedule.due) if queue == _SUSPENDED else (_DAY_LEARNING, due)
-        if progress.counts_days(home.type, queue):
-            due += self._first_day - progress.CREATED_ON
-        columns = progress.CardState(
-            home.type, queue, due, row.interval, row.factor, row.reps, row.lapses, row.left, row.flags, row.data
-        )
-        return progress.keep(columns, schedule, calendar=self._calendar, options=self._options)
+    def _guess(self, part: _Amiss) -> float:
+        """A moment that the due day speaks for."""
+        if part.state == State.REVIEW:
+            guess = self._calendar.start(max(part.due - part.interval, DAYS[0]))
+        else:
+            guess = float(part.due)
+        return min(max(guess, 1.0), self._now)
 
-
-def at_home(row: CardRow) -> Home:
-    """The card as Anki has it once its filtered deck is emptied, and as of the second version of its scheduler."""
-    card_type, queue, due, deck = row.type, row.queue, row.due, row.deck
-    if card_type == State.REVIEW and queue in (_LEARNING, _DAY_LEARNING):  # how the first version wrote relearning
-        card_type = State.RELEARNING.value
-    elif not row.original_deck:
-        return Home(deck, card_type, queue, due)
-    if row.original_deck:
-        deck = row.original_deck
-        due = row.original_due or due
-        if queue >= 0:
-            queue = _natural_queue(card_type, due)
-    return Home(deck, card_type, queue, due)
+    def _recaller(self, deck_id: int) -> Recaller:
+        deck = self._tables.decks.get(deck_id) or self._tables.decks.get(DEFAULT)
+        preset = self._tables.presets.get(deck.preset) if deck else None
+        key = preset.id if preset else 0
+        if key not in self._recallers:
+            kept = preset.legacy.get("sm2Retention") if preset else None
+            retention = kept if isinstance(kept, float) else 0.9
+            try:
+                made = Recaller(preset.parameters if preset else (), self._calendar, retention)
+            except ScheduleError as error:
+                assert preset is not None  # the weights of no preset are the defaults
+                self._findings.append(f"preset '{naming.safe(preset.name)}': {error}; the defaults were used")
+                made = Recaller((), self._calendar, retention)
+            self._recallers[key] = made
+        return self._recallers[key]
 
 
-def _natural_queue(card_type: int, due: int) -> int:
-    if card_type in _STEPS:
-        return _LEARNING if due >= _FIRST_INSTANT else _DAY_LEARNING
-    return card_type
+class _Logs:
+    """The answers of some parts in the order of their numbers, each oldest first.
+
+    Args:
+        path: the database with the staged answers; None if no part will be asked for.
+        parts: that will be asked for.
+    """
+
+    def __init__(self, path: Path | None, parts: Sequence[int]) -> None:
+        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro" if path else ":memory:", uri=True)
+        rows = map(ReviewRow._make, self._connection.execute(_LOG, (json.dumps(parts),)) if parts else ())
+        self._groups = groupby(rows, key=attrgetter("card"))
+        self._next = next(self._groups, None)
+
+    def of(self, part: int) -> list[ReviewRow]:
+        """Ask for each part once, in order."""
+        if self._next is None or self._next[0] != part:
+            return []
+        rows = list(self._next[1])
+        self._next = next(self._groups, None)
+        return rows
+
+    def close(self) -> None:
+        self._connection.close()
 
 
-def data_of(text: str) -> Data:
-    """What the `data` of a card says, as far as it can be used."""
-    fields = _object(text)
-    stability, difficulty = _number(fields.get("s")), _number(fields.get("d"))
-    memory = None
-    if stability is not None and difficulty is not None and 0 < stability <= 36500 and 1 <= difficulty <= 10:
-        memory = Memory(stability, difficulty)
-    last_review, position = _number(fields.get("lrt")), _number(fields.get("pos"))
-    return Data(
-        memory,
-        last_review if last_review is not None and 0 < last_review <= _LAST_INSTANT else None,
-        None if position is None else _count(int(min(position, _MOST))),
-    )
-
-
-def reviews_of(log: Sequence[ReviewRow]) -> list[IncomingReview]:
-    """The log of one card, oldest first, with the state that each answer found it in."""
-    reviews, fresh, make = [], True, IncomingReview._make
-    for row in log:
-        at, _, ease, interval, last_interval, factor, duration, kind = row
-        state = State.NEW if fresh and not kind else _LATER_STATES[kind]
-        if kind > _RELEARN:
-            fresh = fresh or is_reset(row)
-            ease = ease if is_answer(row) else 0
-        elif ease:
-            fresh = False
-        if duration < 0:
-            duration = 0
-        reviews.append(make((at, ease, state, interval, last_interval, duration, 0.0, 0.0, kind, factor)))
-    return reviews
-
-
-def _first_day(created_at: int, minutes_west: int | None, calendar: Calendar) -> int:
-    """The study day 0, which Anki names by the date on the clock of its creation."""
-    if minutes_west is None:
-        return calendar.day(_instant(created_at))
-    there = datetime.fromtimestamp(_instant(created_at), UTC) - timedelta(minutes=minutes_west)
+def first_day(tables: Tables, calendar: Calendar) -> int:
+    """The study day from which a collection counts, which Anki names by the date on the clock of its creation."""
+    if tables.minutes_west is None:
+        return calendar.day(instant(tables.created_at))
+    there = datetime.fromtimestamp(instant(tables.created_at), UTC) - timedelta(minutes=tables.minutes_west)
     return there.date().toordinal()
 
 
-def _object(text: str) -> dict[str, Any]:
-    if not text.startswith("{") or text == "{}":
-        return {}
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _number(value: object) -> float | None:
-    """A number that is finite, else None."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
-        return float(value)
-    return None
-
-
-def _count(value: int) -> int:
-    return min(max(value, 0), _MOST)
-
-
-def _instant(seconds: float) -> float:
-    return min(max(seconds, 0), _LAST_INSTANT)
+def instant(seconds: float) -> float:
+    """`seconds` of Unix time, brought between 1970 and the year 3000."""
+    return min(max(seconds, 0), LAST_INSTANT)

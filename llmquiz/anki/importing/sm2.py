@@ -76,7 +76,7 @@ class Recaller:
         day = self._calendar.day(first.id / 1000)
         for answer in rest:
             last, day = day, self._calendar.day(answer.id / 1000)
-            memory = self._model.after(memory, max(day - last, 0))[_RATINGS[answer.ease]]
+            memory = self._model.answered(memory, max(day - last, 0), _RATINGS[answer.ease])
         return stored(memory)
 
     def from_ease(self, factor: int, interval: int) -> Memory:
