@@ -23,6 +23,7 @@ from llmquiz.store import Store
 from llmquiz.store.codec import encode_card
 
 from .conftest import Desk, anki_collection
+from .test_progress import kept_of
 
 CALENDAR, OPTIONS = Calendar(), Options(fuzz=False)
 MEMORY = '{"pos":7,"s":12.3456,"d":5.678,"dr":0.85,"decay":0.2,"lrt":LAST,"cd":"{\\"a\\":1}"}'
@@ -164,7 +165,7 @@ def take_note(theirs: sqlite3.Connection, ours: sqlite3.Connection, note: tuple,
         columns = CardState(
             kind, queue, at - progress.CREATED_ON if in_days else due, ivl, factor, reps, lapses, left, flags, data
         )
-        kept = progress.keep(columns, schedule, calendar=CALENDAR, options=OPTIONS)
+        kept = kept_of(columns, schedule)
         known = schedule.memory
         cursor = ours.execute(
             "INSERT INTO schedule (card, ordinal, state, due, interval, steps_left, stability, difficulty, last_review,"
@@ -271,6 +272,23 @@ def test_only_what_was_studied_here_is_new(moved: tuple, desk: Callable[..., Des
 )
 def test_media_that_fields_name(fields: str, names: set[str]) -> None:
     assert foreign.named(fields) == names
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<b>1 &lt; 2</b> > 0 ", "1 < 2 > 0"),
+        ("<IMG alt='a' src = \"b c.png\" width=3>d<img src=e.png>", "b c.png d e.png"),
+        ('<a href="x"><img data-src="" alt></a> <imgs src=x>', ""),
+        ("a < b", "a < b"),
+        *[
+            (f"<img {endless * 50_000}", f"<img {endless * 50_000}".strip())
+            for endless in ("<img ", "src=", "src = a ")
+        ],
+    ],
+)
+def test_a_field_as_anki_compares_it(html: str, text: str) -> None:
+    assert foreign.bare(html) == text
 
 
 def test_a_deck_without_its_preset_gets_the_default_one(store: Store) -> None:

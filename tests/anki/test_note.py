@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 
 import pytest
 
-from llmquiz.anki.exporting.note import Note, lab_command, shuffled, to_note
+from llmquiz.anki.exporting.note import Note, lab_command, shuffled, to_note, to_notes
 from llmquiz.core.card import LabLink, Lang
 
 BOTH = tuple(Lang)
@@ -79,6 +80,23 @@ def test_a_predict_card_says_what_to_run(make: type) -> None:
 def test_a_lab_command_is_safe_to_paste() -> None:
     link = LabLink("kvcache", {"gqa": "true", "paged": "false", "note": "1; rm -rf ~"})
     assert lab_command(link) == "llmquiz lab kvcache --gqa --no-paged --note '1; rm -rf ~'"
+
+
+def test_notes_made_together_are_those_made_one_by_one(make: type) -> None:
+    hostile = "\x02<script>\x02\x03\x04\x05 & \x01 [x](https://x.org) $a_\x02{1}$ \x1f"
+    table = make.text("*soft*", "| a | b |\n|---|---|\n| $x$ | 2 |", detail="```python\nx = 1\n```")
+    cards = [
+        make.card("plain"),
+        make.card("hostile", en=make.text(hostile, hostile, detail=f"- {hostile}\n- b", key_points=(hostile, "b"))),
+        make.card("table", en=table),
+        make.choice(),
+        make.cloze(en=hostile + "{{c1::one}}"),
+        make.predict(),
+    ]
+    evidence = ["<br>measured"] * len(cards)
+    together = to_notes(cards, BOTH, evidence)
+    assert together == [to_note(card, BOTH, it) for card, it in zip(cards, evidence, strict=True)]
+    assert not any(re.search(r"<script|[\x00-\x08\x0b-\x1f]", field) for note in together for field in note.fields)
 
 
 def test_choices_stand_in_one_shuffled_order(make: type) -> None:

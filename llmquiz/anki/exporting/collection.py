@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +40,11 @@ CREATE INDEX package.ix_revlog_cid ON revlog (cid);
 """Those that an import looks things up by; Anki's own collections have five more, for syncing and studying."""
 _PAGE_BYTES = 16_384
 """Few notes fill a page of SQLite's usual 4 KiB well."""
-_NOTE = "INSERT INTO package.notes VALUES (?, ?, ?, ?, -1, ?, ?, ?, ?, 0, '')"
-_CARD = "INSERT INTO package.cards VALUES (?, ?, ?, ?, ?, -1, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)"
-_REVIEWS = "INSERT INTO package.revlog SELECT {} FROM ({})"
-_REVIEW = "id, card, -1, ease, interval, last_interval, factor, duration, type"
+NOTE = "INSERT INTO package.notes VALUES (?, ?, ?, ?, -1, ?, ?, ?, ?, 0, '')"
+"""Id, guid, note type, mod, tags, fields, sort field, checksum."""
+CARD = "INSERT INTO package.cards VALUES (?, ?, ?, ?, ?, -1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+"""Id, note, deck, ordinal, mod, then the columns of `llmquiz.anki.exporting.progress.CardState`; before the last two of
+them what is due in the home deck, and that deck, if a filtered deck has the card."""
 # The collection's time of change is that of its youngest note, so that equal content gives equal bytes.
 _COL = """
     INSERT INTO package.col
@@ -83,31 +84,18 @@ def attached(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("DETACH package")
 
 
-def build(
-    connection: sqlite3.Connection,
-    head: Head,
-    notes: Iterable[tuple[Any, ...]],
-    cards: Iterable[tuple[Any, ...]],
-    reviews: Callable[[], Iterable[str]],
-) -> tuple[bytes, int]:
-    """The database file, and how many reviews are in it.
-
-    Args:
-        connection: has ``package`` attached, and a transaction open.
-        notes: id, guid, note type, mod, tags, fields, sort field, checksum.
-        cards: id, note, deck, ordinal, mod, then the columns of `llmquiz.anki.exporting.progress.CardState`.
-        reviews: queries for id (ms), card, ease, interval, last_interval, factor, duration (ms), type; asked for after
-            the cards. A log is long, and goes from one database to the other without a stop in Python.
-    """
+def create(connection: sqlite3.Connection) -> None:
+    """Make the empty tables of ``package``."""
     for statement in _statements(SCHEMA):
         connection.execute(statement)
-    connection.executemany(_NOTE, notes)
-    connection.executemany(_CARD, cards)
-    num_reviews = sum(connection.execute(_REVIEWS.format(_REVIEW, query)).rowcount for query in reviews())
+
+
+def finished(connection: sqlite3.Connection, head: Head) -> bytes:
+    """The database file, once all rows are written."""
     connection.execute(_COL, _head_row(head))
     for statement in _statements(INDEXES):
         connection.execute(statement)
-    return connection.serialize(name="package"), num_reviews
+    return connection.serialize(name="package")
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ _DECKS = """
 """
 _TOPICS = """
     SELECT DISTINCT card.deck, card.topic FROM chosen JOIN card ON card.number = chosen.number
-    WHERE NOT EXISTS (SELECT 1 FROM anki_note WHERE card = chosen.card) ORDER BY chosen.position
+    WHERE note IS NULL ORDER BY chosen.position
 """
 
 

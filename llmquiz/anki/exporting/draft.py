@@ -1,16 +1,19 @@
-"""The fields of one note, converted to HTML together: one pass over all of them costs a fraction of one for each.
+"""Two ways to write the parts of cards: as drafts that are converted together, or one by one by whatever it takes.
 
-A `Draft` takes Markdown and hands out text that only its own `finish` can read. Where a field needs the parser after
-all, `finish` gives up, and the note is written once more with `Parsed`, piece by piece.
+One pass over all fields of many notes costs a fraction of one for each. Where a note needs the parser after all, its
+draft is dropped, and it is written once more with `Parsed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from llmquiz.anki.exporting import html, simple
 from llmquiz.anki.exporting.escape import clean
+
+_FIELD_END, _NOTE_END = "\x04\x05"
+_NEXT_FIELD, _NEXT_NOTE = simple.ready(_FIELD_END), simple.ready(_NOTE_END)
 
 
 class Writer(Protocol):
@@ -28,22 +31,16 @@ class Writer(Protocol):
     def html(self, ready: str) -> str:
         """HTML that is to stay as it is."""
 
-    def finish(self, fields: Mapping[str, str]) -> Mapping[str, str] | None:
-        """The HTML of `fields`, in the order in which they were written; None if another writer must do it."""
-
 
 class Draft:
-    """Notes down what can be converted in one pass."""
-
-    def __init__(self) -> None:
-        self._ready: list[str] = []
+    """Notes down what `finish` converts."""
 
     def block(self, markdown: str) -> str:
         markdown = clean(markdown).strip()
         if not markdown:
             return ""
-        outlined = simple.outline(markdown, self._ready)
-        return self.html(html.parsed_block(markdown)) if outlined is None else outlined
+        outlined = simple.outline(markdown)
+        return simple.ready(html.parsed_block(markdown)) if outlined is None else outlined
 
     def inline(self, markdown: str) -> str:
         return clean(markdown).strip()
@@ -53,12 +50,7 @@ class Draft:
         return f"{simple.ITEMS}{simple.NEXT_ITEM.join(items)}{simple.ITEMS_END}" if items else ""
 
     def html(self, ready: str) -> str:
-        self._ready.append(ready)
-        return simple.READY
-
-    def finish(self, fields: Mapping[str, str]) -> Mapping[str, str] | None:
-        done = simple.finish(simple.FIELD_END.join(fields.values()), self._ready)
-        return None if done is None else dict(zip(fields, done.split(simple.FIELD_END), strict=True))
+        return simple.ready(ready)
 
 
 class Parsed:
@@ -76,5 +68,12 @@ class Parsed:
     def html(self, ready: str) -> str:
         return ready
 
-    def finish(self, fields: Mapping[str, str]) -> Mapping[str, str] | None:
-        return fields
+
+def finish(drafts: Sequence[Mapping[str, str]]) -> list[dict[str, str] | None]:
+    """The HTML of notes whose fields were written by `Draft`; None for a note that takes the parser."""
+    draft = _NEXT_NOTE.join([_NEXT_FIELD.join(fields.values()) for fields in drafts])
+    notes = simple.finish(draft).split(_NOTE_END) if drafts else []
+    return [
+        None if simple.DECLINED in note else dict(zip(fields, note.split(_FIELD_END), strict=True))
+        for fields, note in zip(drafts, notes, strict=True)
+    ]

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from llmquiz.anki.exporting import apkg, collection, decktree, foreign, notetypes, progress
+from llmquiz.anki.exporting.chosen import choose
 from llmquiz.anki.exporting.decktree import ROOT, Names, Tree
 from llmquiz.anki.exporting.evidence import Draw, Evidence
 from llmquiz.anki.exporting.ids import Ids
 from llmquiz.anki.exporting.pictures import Labels
-from llmquiz.anki.exporting.rows import Rows, Wanted, choose
+from llmquiz.anki.exporting.rows import Rows, Wanted
 from llmquiz.core.card import Kind, Lang
 from llmquiz.core.day import Calendar
 from llmquiz.core.errors import ExportError, UsageError
@@ -26,8 +27,7 @@ from llmquiz.store import Store
 
 _AGO = re.compile(r"(\d{1,5})d")
 _KINDS = """
-    SELECT DISTINCT card.kind FROM chosen JOIN card ON card.number = chosen.number
-    WHERE NOT EXISTS (SELECT 1 FROM anki_note WHERE card = chosen.card)
+    SELECT DISTINCT card.kind FROM chosen JOIN card ON card.number = chosen.number WHERE note IS NULL
 """
 _TYPES = {Kind.CLOZE: notetypes.CLOZE, Kind.CHOICE: notetypes.CHOICE, Kind.NOTE: notetypes.NOTE}
 
@@ -98,11 +98,12 @@ def export(
     calendar, options, extras = calendar or Calendar(), options or Options(), extras or Extras()
     with _snapshot(store.connection) as connection:
         wanted = decktree.chosen(connection, decks)
-        total = choose(connection, decktree.ids_json(wanted), extras.since)
-        if not total:
+        chosen = choose(connection, decktree.ids_json(wanted), extras.since)
+        if not chosen.total:
             since = " since then" if extras.since is not None else ""
             raise ExportError(f"{out}: nothing to export{since}; add cards first, see 'llmquiz deck new --help'")
-        theirs = foreign.decks(connection, {deck.id for deck in wanted}, whole=not decks and extras.since is None)
+        whole = not decks and extras.since is None
+        theirs = foreign.decks(connection, {deck.id for deck in wanted}, whole=whole, lent=with_schedule)
         names = [entry["name"] for entry in theirs.values()]
         preset = progress.PRESET_ID if with_schedule else collection.DEFAULT_ID
         only_used = extras.since is not None
@@ -113,6 +114,7 @@ def export(
         evidence = Evidence(connection, langs, calendar, extras.labels, extras.draw)
         rows = Rows(
             connection,
+            chosen,
             Wanted(
                 tree.of,
                 set(theirs),
@@ -122,19 +124,21 @@ def export(
                 options,
                 calendar if with_schedule else None,
                 calendar.day(time.time()),
-                lambda done: extras.progress(done, total),
+                lambda done: extras.progress(done, chosen.total),
             ),
             evidence,
         )
-        tables, num_reviews = collection.build(connection, head, rows.notes(), rows.cards(), rows.reviews)
-        extras.progress(total, total)
+        collection.create(connection)
+        rows.write()
+        tables = collection.finished(connection, head)
+        extras.progress(chosen.total, chosen.total)
     wanted_media = (rows.media | set(foreign.of_notetypes(models.values(), kept))) & kept
     media, missing = _media(extras.media_folder, sorted(wanted_media), evidence.media)
     size = apkg.write(out, tables, media)
     return ExportReport(
         rows.num_notes,
         rows.num_cards,
-        num_reviews,
+        rows.num_reviews,
         len(tree.entries) + len(theirs),
         out,
         size,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from llmquiz.anki.exporting import cloze, escape, html, notetypes
-from llmquiz.anki.exporting.draft import Draft, Parsed, Writer
+from llmquiz.anki.exporting.draft import Draft, Parsed, Writer, finish
 from llmquiz.anki.exporting.notetypes import NoteType
-from llmquiz.core.card import Card, CardText, Choice, Kind, LabLink, Lang
+from llmquiz.core.card import Card, Choice, Kind, LabLink, Lang
 
 _TYPES = {Kind.CLOZE: notetypes.CLOZE, Kind.CHOICE: notetypes.CHOICE}
 _PARTS = (
@@ -44,12 +44,22 @@ def to_note(card: Card, langs: Sequence[Lang], evidence: str = "") -> Note:
     Args:
         evidence: HTML that stands below the command of the card's lab: what was measured.
     """
+    return to_notes([card], langs, [evidence])[0]
+
+
+def to_notes(cards: Sequence[Card], langs: Sequence[Lang], evidence: Sequence[str]) -> list[Note]:
+    """As `to_note` for each of `cards` with its `evidence`; some dozens at once take half of the time."""
+    written = finish([_written(card, langs, Draft()) for card in cards])
+    return [
+        _note(card, _written(card, langs, Parsed()) if fields is None else fields, measured)
+        for card, fields, measured in zip(cards, written, evidence, strict=True)
+    ]
+
+
+def _note(card: Card, written: Mapping[str, str], evidence: str) -> Note:
     note_type = _TYPES.get(card.kind, notetypes.QUESTION)
-    texts = {lang: card.texts[lang] for lang in langs if lang in card.texts} or dict([next(iter(card.texts.items()))])
-    content = _facts(card, evidence)
-    content |= _converted(card, texts, Draft()) or _converted(card, texts, Parsed()) or {}
-    fields = tuple([content.get(name, "") for name in note_type.fields])
-    return Note(f"llmquiz:{card.id}", note_type, fields, tags(_facets(card)))
+    content = {**dict.fromkeys(note_type.fields, ""), **written, **_facts(card, evidence)}
+    return Note(f"llmquiz:{card.id}", note_type, tuple(content.values()), tags(_facets(card)))
 
 
 def _facts(card: Card, evidence: str) -> dict[str, str]:
@@ -68,33 +78,25 @@ def plain(value: str) -> str:
     return value if value.replace("-", "").isalnum() else escape.text(escape.clean(value))
 
 
-def _converted(card: Card, texts: Mapping[Lang, CardText], write: Writer) -> Mapping[str, str] | None:
+def _written(card: Card, langs: Sequence[Lang], write: Writer) -> dict[str, str]:
     fields = {"Sources": write.items(card.sources)}
-    for lang, text in texts.items():
-        names = _NAMES[lang]
-        fields |= {names[part]: value for part, value in _written(card, text, write).items()}
-    return write.finish(fields)
-
-
-def _written(card: Card, text: CardText, write: Writer) -> Mapping[str, str]:
-    """The fields of one language, named without it."""
-    if card.kind is Kind.CLOZE:
-        head = {"Title": write.inline(text.front), "Sentence": write.html(cloze.field(text.answer))}
-    else:
-        head = {"Question": write.inline(text.front), "Answer": write.block(text.answer)}
-    if card.kind is Kind.CHOICE:
-        order = shuffled(card.id, len(text.choices))
-        options = [text.choices[index] for index in order]
-        head |= {
-            "Options": write.html(_list(map(_bare, options))),
-            "Marked options": write.html(_list(map(_marked, options))),
-        }
-    return head | {
-        "Key points": write.items(text.key_points),
-        "Pitfall": write.block(text.pitfall),
-        "Symbols": write.items(text.symbols),
-        "Detail": write.block(text.detail),
-    }
+    for lang in [lang for lang in langs if lang in card.texts] or [next(iter(card.texts))]:
+        text, names = card.texts[lang], _NAMES[lang]
+        if card.kind is Kind.CLOZE:
+            fields[names["Title"]] = write.inline(text.front)
+            fields[names["Sentence"]] = write.html(cloze.field(text.answer))
+        else:
+            fields[names["Question"]] = write.inline(text.front)
+            fields[names["Answer"]] = write.block(text.answer)
+        if card.kind is Kind.CHOICE:
+            options = [text.choices[index] for index in shuffled(card.id, len(text.choices))]
+            fields[names["Options"]] = write.html(_list(map(_bare, options)))
+            fields[names["Marked options"]] = write.html(_list(map(_marked, options)))
+        fields[names["Key points"]] = write.items(text.key_points)
+        fields[names["Pitfall"]] = write.block(text.pitfall)
+        fields[names["Symbols"]] = write.items(text.symbols)
+        fields[names["Detail"]] = write.block(text.detail)
+    return fields
 
 
 def shuffled(card_id: str, count: int) -> list[int]:

@@ -3,8 +3,11 @@
 Days are counted from the collection's creation, which is a fixed day at the rollover hour: Anki shifts every due day by
 the difference to its own collection on import.
 
-A card that came from Anki goes back as it came, to the letter, for as long as nothing here has changed its schedule:
-`keep` notes at its import what `card_state` alone would write differently, `restored` puts it back.
+A card that came from Anki goes back as it came, to the letter, for as long as nothing here has changed its schedule.
+`llmquiz.store.incoming.AnkiCard.kept` holds its columns, under the names of `CardState` but for `factor`, which has a
+field of its own; `due` counts from `CREATED_ON` where `counts_days` says so. Under ``was`` stands the schedule that was
+made of them: `due` (0 for a new card), stability, difficulty, last review and answers. In databases of the first
+version ``was`` is a checksum, and columns are missing that `card_state` writes just so.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import struct
 import zlib
 from datetime import UTC, date, datetime, timedelta
+from math import isclose
 from typing import Any, NamedTuple
 
 from llmquiz.core.day import Calendar
@@ -22,10 +26,13 @@ from llmquiz.core.schedule import Schedule, State
 CREATED_ON = date(2020, 1, 1).toordinal()
 FACTOR = 2500
 PRESET_ID = 1_763_769_600_201
-_NOWHERE = -1
 _BURIED = (-2, -3)
 _SUSPENDED, _NEW, _LEARNING, _REVIEW, _DAY_LEARNING = -1, 0, 1, 2, 3
 _MARK = "was"
+_LENT = "lent"
+_MARKED = ("due", "stability", "difficulty", "last_review", "reps")
+_TOLERANCE = 1e-12
+"""SQLite writes 15 digits of a number into JSON."""
 _PACKED = struct.Struct("<6q3d")
 _load = json.JSONDecoder().decode
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -46,6 +53,22 @@ class CardState(NamedTuple):
     left: int
     flags: int = 0
     data: str = "{}"
+
+
+_KINDS: dict[str, type] = dict.fromkeys(CardState._fields, int) | {"data": str}
+CAME = ", ".join(
+    [f"json_extract(kept, '$.{name}') AS came_{name}" for name in CardState._fields if name != "factor"]
+    + [f"json_extract(kept, '$.{_MARK}[{place}]') AS was_{name}" for place, name in enumerate(_MARKED)]
+    + [f"""instr(kept, '"{_LENT}":') > 0 AS is_lent"""]
+)
+"""In SQL, what `kept` holds: the columns of `CardState` as ``came_…``, those that the mark is made of as ``was_…``."""
+STANDS = f"""
+    NOT is_lent AND came_type = state AND (came_queue = {_SUSPENDED}) = suspended AND came_flags & 7 = flag
+    AND (came_queue NOT IN {_BURIED} OR buried_on >= :today)
+    AND was_due = iif(state = {State.NEW.value}, 0, due) AND was_reps = reps AND """ + " AND ".join(
+    f"(was_{name} IS {name} OR abs(was_{name} - {name}) <= {_TOLERANCE} * abs({name}))" for name in _MARKED[1:4]
+)
+"""In SQL, with these and the columns of `schedule`: whether `restored` would give the card back just as it came."""
 
 
 def new_card(position: int) -> CardState:
@@ -96,29 +119,6 @@ def _data(schedule: Schedule, position: int, options: Options) -> str:
     return f'{{"pos":{position}{memory}{answered}}}'
 
 
-def keep(columns: CardState, schedule: Schedule, *, calendar: Calendar, options: Options) -> str:
-    """What `llmquiz.store.incoming.AnkiCard.kept` holds of a card that comes from Anki.
-
-    JSON: the columns that `card_state` would not write so (its `factor` has a field of its own), under the names of
-    `CardState`; ``queue`` also where it is -1; and a mark of the schedule that they belong to.
-
-    Args:
-        columns: as Anki has them; `due` counted from `CREATED_ON` where `counts_days` says so, else untouched.
-        schedule: what was made of them.
-        calendar, options: what the schedules here are made with.
-    """
-    suspended = columns.queue == _SUSPENDED
-    plain = card_state(
-        schedule, _NOWHERE, suspended=suspended, flag=columns.flags & 7, options=options, calendar=calendar
-    )
-    kept: dict[str, Any] = {
-        name: value
-        for name, value, ours in zip(CardState._fields, columns, plain, strict=True)
-        if name != "factor" and (value != ours or (name == "queue" and suspended))
-    }
-    return _compact(kept | {_MARK: _mark(schedule)})
-
-
 def counts_days(card_type: int, queue: int) -> bool:
     """Whether Anki counts such a card's `due` in days from its collection's creation, and moves it on import."""
     return card_type == State.REVIEW or queue in (_REVIEW, _DAY_LEARNING)
@@ -131,12 +131,11 @@ def restored(state: CardState, schedule: Schedule, *, factor: int, kept: str, bu
         factor, kept: those of its `llmquiz.store.incoming.AnkiCard`.
         buried: whether the day of its burial, if it came buried, still lasts.
     """
-    was: dict[str, Any] = _load(kept)
+    told: dict[str, Any] = _load(kept)
+    was: dict[str, Any] = {name: value for name, value in told.items() if type(value) is _KINDS.get(name)}
     flags = state.flags | was.pop("flags", 0) & ~7
-    if was.pop(_MARK, None) != _mark(schedule):
+    if not _stands(told.get(_MARK), schedule) or was.get("type", schedule.state) != schedule.state:
         return state._replace(factor=factor, flags=flags, data=_merged(was.get("data", ""), state.data))
-    if len(was) == 1 and "data" in was:  # most cards
-        return CardState(*state[:4], factor, *state[5:8], flags, was["data"])
     came = was.get("queue")
     if (came == _SUSPENDED) != (state.queue == _SUSPENDED) or (came in _BURIED and not buried):
         was.pop("queue", None)
@@ -145,8 +144,43 @@ def restored(state: CardState, schedule: Schedule, *, factor: int, kept: str, bu
     return state._replace(**{"factor": factor, "flags": flags, **was})
 
 
+class Lent(NamedTuple):
+    """A card in a filtered deck: the id of that deck, what is due there and at home, and the queue."""
+
+    deck: int
+    due: int
+    home_due: int
+    queue: int
+
+
+def lent(state: CardState, schedule: Schedule, *, kept: str) -> Lent | None:
+    """Where a filtered deck of Anki's had the card, if nothing here has changed it; `state` is what goes back of it."""
+    told: dict[str, Any] = _load(kept)
+    it = told.get(_LENT)
+    if not isinstance(it, list) or len(it) != len(Lent._fields) or not all(type(number) is int for number in it):
+        return None
+    stands = state.queue == told.get("queue") and state.queue >= 0 and _stands(told.get(_MARK), schedule)
+    return Lent(*it) if stands else None
+
+
+def _stands(mark: object, schedule: Schedule) -> bool:
+    """Whether `schedule` is still the one that came."""
+    if isinstance(mark, int):
+        return mark == _mark(schedule)
+    memory, due = schedule.memory, 0 if schedule.state is State.NEW else schedule.due
+    stability, difficulty = (memory.stability, memory.difficulty) if memory else (None, None)
+    now = [due, stability, difficulty, schedule.last_review, schedule.reps]
+    return isinstance(mark, list) and len(mark) == len(now) and all(map(_agree, mark, now))
+
+
+def _agree(one: object, other: float | None) -> bool:
+    if other is None or not isinstance(one, int | float):
+        return one is other
+    return isclose(one, other, rel_tol=_TOLERANCE)
+
+
 def _mark(schedule: Schedule) -> int:
-    """A fingerprint that every answer changes. The queue of new cards may move a card without touching it."""
+    """The checksum of the first version. The queue of new cards may move a card without touching it."""
     memory, due = schedule.memory, 0 if schedule.state is State.NEW else schedule.due
     stability, difficulty = (memory.stability, memory.difficulty) if memory else (0.0, 0.0)
     last_review = -1.0 if schedule.last_review is None else schedule.last_review

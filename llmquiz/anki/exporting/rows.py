@@ -1,69 +1,41 @@
-"""The rows of the exported tables, read from the store one at a time and in the order of study."""
+"""The rows of an exported package: what SQL can copy, then one by one what is rendered or scheduled here."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from llmquiz.anki.exporting import foreign, progress, simplenote
-from llmquiz.anki.exporting.collection import checksum
+from llmquiz.anki.exporting import copied, progress, simplenote
+from llmquiz.anki.exporting.chosen import Chosen
+from llmquiz.anki.exporting.collection import CARD, NOTE, checksum
 from llmquiz.anki.exporting.evidence import Evidence
-from llmquiz.anki.exporting.ids import Ids
-from llmquiz.anki.exporting.note import Note, to_note
 from llmquiz.anki.exporting.notetypes import FACES
+from llmquiz.anki.exporting.rendering import FIELD_END, Rendered, rendered
 from llmquiz.core.card import Kind, Lang
 from llmquiz.core.day import Calendar
 from llmquiz.core.options import Options
 from llmquiz.core.schedule import Memory, Schedule, State
-from llmquiz.store.codec import decode_card
+from llmquiz.store.faces import Faces
 
-FIELD_END = "\x1f"
 _LEECH = "leech"
 _STATES = tuple(State)
 _STEP = 100
 
-_CHOSEN = "CREATE TEMP TABLE chosen (position INTEGER PRIMARY KEY, number INTEGER NOT NULL, card TEXT NOT NULL)"
-_CHOOSE = """
-    INSERT INTO chosen (number, card) SELECT card.number, card.id
-    FROM card JOIN deck ON deck.id = card.deck
-    WHERE card.archived_at IS NULL AND card.deck IN (SELECT value FROM json_each(:decks)) AND (
-      :since IS NULL OR card.added_at >= :since OR card.changed_at >= :since OR card.id IN (
-        SELECT schedule.card FROM live_review JOIN schedule ON schedule.id = live_review.schedule
-        WHERE live_review.id >= :since * 1000
-      )
-    )
-    ORDER BY deck.position, deck.id, card.position, card.id
+_OWN_NOTES = """
+    SELECT chosen.position, kind, content, deck, topic, changed_at,
+           chosen.position IN (SELECT position FROM part WHERE leech)
+    FROM chosen JOIN card ON card.number = chosen.number WHERE note IS NULL ORDER BY chosen.position
 """
-_NOTES = """
-    SELECT card.content, card.deck, card.topic, card.changed_at,
-           EXISTS (SELECT 1 FROM schedule WHERE card = card.id AND leech AND NOT retired),
-           anki_note.id, guid, notetype, modified, tags, fields
-    FROM chosen CROSS JOIN card ON card.number = chosen.number LEFT JOIN anki_note ON anki_note.card = chosen.card
-    ORDER BY chosen.position
-"""
-_CARDS = """
-    SELECT chosen.position, chosen.card, schedule.id, schedule.ordinal, suspended, flag, buried_on,
-           anki_card.id, anki_card.deck, anki_card.factor, anki_card.kept,
+_OTHER_CARDS = """
+    SELECT part.position, chosen.card, card.deck, topic, part.schedule, ordinal, suspended, flag, buried_on,
+           part.card, chosen.id, modified, anki_card.deck, factor, kept,
            state, due, interval, steps_left, stability, difficulty, last_review, reps, lapses
-    FROM chosen CROSS JOIN schedule ON schedule.card = chosen.card AND schedule.retired = 0
-    LEFT JOIN anki_card ON anki_card.schedule = schedule.id
-    ORDER BY chosen.position, schedule.ordinal
-"""
-_FACTOR = "CASE WHEN difficulty > 0 THEN CAST(round(((difficulty - 1) / 9.0 + 0.1) * 1000) AS INTEGER) ELSE 0 END"
-_TYPES = " ".join(f"WHEN {state.value} THEN {number}" for state, number in progress.REVLOG_TYPES.items())
-_TYPE = f"CASE state {_TYPES} END"
-_REVIEWS = f"""
-    SELECT live_review.id, exported.card, rating AS ease, interval, last_interval,
-           coalesce(anki_factor, {_FACTOR}) AS factor, max(duration_ms, 0) AS duration,
-           coalesce(anki_type, {_TYPE}) AS type
-    FROM live_review JOIN exported ON exported.schedule = live_review.schedule ORDER BY live_review.id
-"""
-_RESCHEDULES = """
-    SELECT anki_reschedule.id, exported.card, 0 AS ease, interval, last_interval, factor, duration_ms AS duration, type
-    FROM anki_reschedule JOIN exported ON exported.schedule = anki_reschedule.schedule
-    WHERE anki_reschedule.id NOT IN (SELECT id FROM review) ORDER BY anki_reschedule.id
+    FROM part JOIN chosen USING (position) JOIN card ON card.number = chosen.number
+    JOIN schedule ON schedule.id = part.schedule
+    LEFT JOIN anki_note ON anki_note.rowid = chosen.note LEFT JOIN anki_card ON anki_card.schedule = part.schedule
+    WHERE part.card IS NULL OR part.card NOT IN (SELECT id FROM package.cards) ORDER BY part.position, ordinal
 """
 
 
@@ -91,136 +63,173 @@ class Wanted:
     progress: Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
+class _Noted(NamedTuple):
     """The Anki notes that a card became, and what its cards need to know of them.
 
     Attributes:
+        ids: by the number of the note.
         first: the ordinal here of what Anki numbers 0.
         width: ordinals that one note has room for.
     """
 
     ids: Mapping[int, int]
-    deck: int
     modified: int
     first: int = 0
     width: int = 1_000_000
-    foreign: bool = False
 
 
-def choose(connection: sqlite3.Connection, decks: str, since: float | None) -> int:
-    """Note in a temporary table which cards go, in their order; how many they are.
+class _Own(NamedTuple):
+    """A card that is rendered here."""
 
-    Args:
-        decks: their ids, as JSON.
-        since: Unix seconds; only cards that were added, changed or answered from then on.
+    position: int
+    kind: str
+    content: str
+    deck: str
+    topic: str
+    changed_at: int
+    leech: int
+
+
+class _Part(NamedTuple):
+    """A part that SQL has not copied: whose it is, and what stands beside its schedule.
+
+    Attributes:
+        number: what the package calls it; None for one of ours.
+        note, modified: of its note, if that came from Anki: what the package calls it, and when it changed.
+        home: the deck of Anki's that it came from; `factor`, `kept`: see `llmquiz.store.incoming.AnkiCard`.
     """
-    connection.execute(_CHOSEN)
-    return connection.execute(_CHOOSE, {"decks": decks, "since": since}).rowcount
+
+    position: int
+    card: str
+    deck: str
+    topic: str
+    schedule: int
+    ordinal: int
+    suspended: int
+    flag: int
+    buried_on: int | None
+    number: int | None
+    note: int | None
+    modified: int
+    home: int | None
+    factor: int
+    kept: str | None
 
 
 class Rows:
-    """Notes, cards and reviews as `llmquiz.anki.exporting.collection.build` wants them: take them in this order."""
+    """Writes the notes, cards and reviews of the chosen cards into the tables of ``package``."""
 
-    def __init__(self, connection: sqlite3.Connection, wanted: Wanted, evidence: Evidence) -> None:
-        self.num_notes = self.num_cards = 0
+    def __init__(self, connection: sqlite3.Connection, chosen: Chosen, wanted: Wanted, evidence: Evidence) -> None:
+        self.num_notes = self.num_cards = self.num_reviews = 0
         self.media: set[str] = set()
         self._connection = connection
+        self._chosen = chosen
         self._wanted = wanted
         self._evidence = evidence
-        self._note_ids, self._card_ids = Ids(), Ids()
-        self._noted: list[_Noted] = []
+        self._faces = Faces(connection)
+        self._noted: dict[int, _Noted] = {}
 
-    def notes(self) -> Iterator[tuple[Any, ...]]:
-        """One row or more for each chosen card, in their order."""
-        for content, deck, topic, changed_at, leech, *anki in self._connection.execute(_NOTES):
-            tagged = bool(leech and self._wanted.calendar)
-            if anki[0] is not None and anki[2] in self._wanted.notetypes:
-                yield self._foreign(*anki, leech=tagged, deck=self._wanted.deck_of(deck, topic))
+    def write(self) -> None:
+        """Write all rows."""
+        connection, wanted = self._connection, self._wanted
+        studied = wanted.calendar is not None
+        self.num_notes, self.media = copied.notes(connection, wanted.notetypes, leeches=studied)
+        wanted.progress(self.num_notes)
+        self.num_notes += connection.executemany(NOTE, self._own_notes()).rowcount
+        if studied:
+            self.num_cards = copied.cards(connection, wanted.decks, wanted.today)
+        self.num_cards += connection.executemany(CARD, self._other_cards()).rowcount
+        if studied:
+            self.num_reviews = copied.reviews(connection)
+
+    def _own_notes(self) -> Iterator[tuple[Any, ...]]:
+        """One row or more for each card that did not come from Anki, in their order."""
+        done, count = self.num_notes, self._chosen.total - self.num_notes
+        cards = map(_Own._make, self._connection.execute(_OWN_NOTES))
+        rows = ((None if card.kind == Kind.NOTE else card.content, card) for card in cards)
+        for made, card in rendered(rows, self._wanted.langs, self._evidence.of, count=count):
+            tagged = bool(card.leech and self._wanted.calendar)
+            if made is None:
+                yield from self._simple_notes(card, leech=tagged)
             else:
-                yield from self._own(content, self._wanted.deck_of(deck, topic), changed_at, leech=tagged)
-            if len(self._noted) % _STEP == 0:
-                self._wanted.progress(len(self._noted))
+                yield self._own_note(made, card, leech=tagged)
+            done += 1
+            if done % _STEP == 0:
+                self._wanted.progress(done)
 
-    def _own(self, content: str, deck: int, changed_at: int, *, leech: bool) -> Iterator[tuple[Any, ...]]:
-        card = decode_card(content)
-        if card.kind is Kind.NOTE:
-            notes = simplenote.to_notes(card, self._wanted.langs, self._wanted.media, self.media)
-            ids = {part: self._note_ids.of(f"{card.id}/{part}" if part else card.id) for part in notes}
-            self._noted.append(_Noted(ids, deck, changed_at, width=FACES))
-        else:
-            evidence, measured_at = self._evidence.of(card)
-            notes, ids = {0: to_note(card, self._wanted.langs, evidence)}, {0: self._note_ids.of(card.id)}
-            changed_at = max(changed_at, measured_at)
-            self._noted.append(_Noted(ids, deck, changed_at, first=int(card.kind is Kind.CLOZE)))
+    def _own_note(self, made: Rendered, card: _Own, *, leech: bool) -> tuple[Any, ...]:
+        number, modified = self._chosen.notes.of(made.card), max(card.changed_at, made.measured_at)
+        self._noted[card.position] = _Noted({0: number}, modified, first=int(card.kind == Kind.CLOZE))
+        return _note_row(number, made.guid, made.type, modified, made.tags, made.fields, leech=leech)
+
+    def _simple_notes(self, own: _Own, *, leech: bool) -> Iterator[tuple[Any, ...]]:
+        card = self._faces.card(own.content)
+        notes = simplenote.to_notes(card, self._wanted.langs, self._wanted.media, self.media)
+        ids = {part: self._chosen.notes.of(f"{card.id}/{part}" if part else card.id) for part in notes}
+        self._noted[own.position] = _Noted(ids, own.changed_at, width=FACES)
         for part, note in notes.items():
-            self.num_notes += 1
-            yield _note_row(ids[part], note, changed_at, leech=leech)
+            tags, fields = " ".join(note.tags), FIELD_END.join(note.fields)
+            yield _note_row(ids[part], note.guid, note.type.id, own.changed_at, tags, fields, leech=leech)
 
-    def _foreign(
-        self, note_id: int, guid: str, notetype: int, modified: int, tags: str, fields: str, *, leech: bool, deck: int
-    ) -> tuple[Any, ...]:
-        number = self._note_ids.claim(note_id)
-        self._noted.append(_Noted({0: number}, deck, modified, foreign=True))
-        self.num_notes += 1
-        self.media |= foreign.named(fields)
-        names = tags.split()
-        if leech and _LEECH not in map(str.lower, names):
-            names.append(_LEECH)
-        parts = fields.split(FIELD_END)
-        sort_field = foreign.sort_field(self._wanted.notetypes[notetype], parts)
-        row_tags = f" {' '.join(names)} " if names else ""
-        return number, guid, notetype, modified, row_tags, fields, sort_field, checksum(foreign.bare(parts[0]))
-
-    def cards(self) -> Iterator[tuple[Any, ...]]:
-        """The parts of the chosen cards."""
-        self._connection.execute("CREATE TEMP TABLE exported (schedule INTEGER PRIMARY KEY, card INTEGER NOT NULL)")
-        exported = []
-        for position, card_id, schedule, ordinal, suspended, flag, buried_on, *rest in self._connection.execute(_CARDS):
-            noted = self._noted[position - 1]
-            anki_id, anki_deck, factor, kept, *columns = rest
-            deck = anki_deck if noted.foreign and anki_deck in self._wanted.decks else noted.deck
-            own_id = anki_id is None or not noted.foreign
-            number = self._card_ids.of(f"{card_id}/{ordinal}") if own_id else self._card_ids.claim(anki_id)
-            exported.append((schedule, number))
-            state = self._state(position, bool(suspended), flag, buried_on, factor, kept, columns)
+    def _other_cards(self) -> Iterator[tuple[Any, ...]]:
+        """The parts that did not come from Anki, or have changed since."""
+        numbered = []
+        for row in self._connection.execute(_OTHER_CARDS):
+            part = _Part._make(row[: len(_Part._fields)])
+            noted = self._noted[part.position] if part.note is None else _Noted({0: part.note}, part.modified)
+            number = part.number
+            if number is None:
+                number = self._chosen.cards.of(f"{part.card}/{part.ordinal}")
+                numbered.append((number, part.schedule))
             # Anki numbers the cards of a cloze note from 0, the deletions from 1.
-            part, slot = divmod(max(ordinal - noted.first, 0), noted.width)
-            yield (number, noted.ids[part], deck, slot, noted.modified, *state)
-        self.num_cards = len(exported)
-        self._connection.executemany("INSERT INTO exported VALUES (?, ?)", exported)
+            note, slot = divmod(max(part.ordinal - noted.first, 0), noted.width)
+            schedule = _schedule(*row[len(_Part._fields) :])
+            state, deck, home_due, home = self._state(part, schedule), self._deck(part), 0, 0
+            if (lent := self._lent(part, state, schedule)) is not None:
+                state, home_due = state._replace(queue=lent.queue, due=lent.due), lent.home_due
+                deck, home = lent.deck, deck
+            yield (number, noted.ids[note], deck, slot, noted.modified, *state[:-2], home_due, home, *state[-2:])
+        self._connection.executemany("UPDATE part SET card = ? WHERE schedule = ?", numbered)
 
-    def _state(
-        self,
-        position: int,
-        suspended: bool,
-        flag: int,
-        buried_on: int | None,
-        factor: int,
-        kept: str | None,
-        columns: Sequence[Any],
-    ) -> progress.CardState:
+    def _deck(self, part: _Part) -> int:
+        if part.home is not None and part.note is not None and part.home in self._wanted.decks:
+            return part.home
+        return self._wanted.deck_of(part.deck, part.topic)
+
+    def _lent(self, part: _Part, state: progress.CardState, schedule: Schedule) -> progress.Lent | None:
+        """Where a filtered deck that is in the package has the card."""
+        if part.kept is None or part.note is None or self._wanted.calendar is None:
+            return None
+        lent = progress.lent(state, schedule, kept=part.kept)
+        return lent if lent and lent.deck in self._wanted.decks and lent.deck != self._deck(part) else None
+
+    def _state(self, part: _Part, schedule: Schedule) -> progress.CardState:
         calendar, options = self._wanted.calendar, self._wanted.options
         if calendar is None:
-            return progress.new_card(position)
-        schedule = _schedule(*columns)
+            return progress.new_card(part.position)
         state = progress.card_state(
-            schedule, position, suspended=suspended, flag=flag, options=options, calendar=calendar
+            schedule, part.position, suspended=bool(part.suspended), flag=part.flag, options=options, calendar=calendar
         )
-        if kept is None:
+        if part.kept is None:
             return state
-        buried = buried_on is not None and buried_on >= self._wanted.today
-        return progress.restored(state, schedule, factor=factor, kept=kept, buried=buried)
-
-    def reviews(self) -> Iterable[str]:
-        """Queries for every answer that was not taken back, and for what Anki logged besides."""
-        return () if self._wanted.calendar is None else (_REVIEWS, _RESCHEDULES)
+        buried = part.buried_on is not None and part.buried_on >= self._wanted.today
+        return progress.restored(state, schedule, factor=part.factor, kept=part.kept, buried=buried)
 
 
-def _note_row(note_id: int, note: Note, modified: int, *, leech: bool) -> tuple[Any, ...]:
-    tags = (*note.tags, _LEECH) if leech else note.tags
-    first, fields = note.fields[0], FIELD_END.join(note.fields)
-    return note_id, note.guid, note.type.id, modified, f" {' '.join(tags)} ", fields, first, checksum(first)
+def _note_row(
+    note_id: int, guid: str, notetype: int, modified: int, tags: str, fields: str, *, leech: bool
+) -> tuple[Any, ...]:
+    first = fields.partition(FIELD_END)[0]
+    return (
+        note_id,
+        guid,
+        notetype,
+        modified,
+        f" {tags} {_LEECH} " if leech else f" {tags} ",
+        fields,
+        first,
+        checksum(first),
+    )
 
 
 def _schedule(
