@@ -1,9 +1,8 @@
 """A collection before and after its way through llmquiz: everything that Anki shows of it, and what differs.
 
 Some things are compared as Anki itself brings them: a buried card is awake after any import, a note type gets a plus
-where its name is taken, and a package has only the pictures and sounds that notes name. A card that a filtered deck has
-borrowed is compared as it is at home, since llmquiz has no such decks; a suspended step of days by its day: it comes
-back in seconds, since Anki's import would not move it.
+where its name is taken, and a package has only the pictures and sounds that notes name. A suspended step of days is
+compared by its day: it comes back in seconds, since Anki's import would not move it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ cards.data, cards.id FROM cards JOIN notes ON notes.id = nid"""
 _LOG = """SELECT revlog.id, guid, ord, ease, revlog.ivl, lastIvl, revlog.factor, time, revlog.type
 FROM revlog JOIN cards ON cards.id = cid JOIN notes ON notes.id = nid ORDER BY revlog.id"""
 _COLUMNS = (
-    "deck", "type", "queue", "due", "ivl", "factor", "reps", "lapses", "left", "flags", "memory", "data", "id",
+    "deck", "home", "home due", "type", "queue", "due", "ivl", "factor", "reps", "lapses", "left", "flags", "memory",
+    "data", "id",
 )  # fmt: skip
 
 
@@ -51,16 +51,22 @@ def facts(col: Any) -> dict[str, dict[Any, Any]]:
     types = {it["id"]: it for it in col.models.all()}
     used = {row[0] for row in col.db.all("SELECT DISTINCT mid FROM notes")}
     notes = col.db.all("SELECT guid, mid, mod, tags, flds FROM notes")
-    decks = [deck for deck in col.decks.all() if not deck["dyn"]]
+    decks = col.decks.all()
     return {
         "note": {guid: (_name(types[mid]), mod, tags, fields) for guid, mid, mod, tags, fields in notes},
         "card": dict(_cards(col)),
         "review": {row[0]: tuple(row[1:]) for row in col.db.all(_LOG)},
         "note type": {_name(it): _note_type(it) for it in types.values() if it["id"] in used},
-        "deck": {deck["name"]: (deck["desc"], col.decks.get_config(deck["conf"])["name"]) for deck in decks},
+        "deck": {deck["name"]: _deck(col, deck) for deck in decks},
         "preset": {preset["name"]: _preset(preset) for preset in col.decks.all_config()},
         "media": dict(_media(col, {name for note in notes for name in col.media.files_in_str(note[1], note[4])})),
     }
+
+
+def _deck(col: Any, entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    if not entry["dyn"]:
+        return entry["desc"], col.decks.get_config(entry["conf"])["name"]
+    return tuple(entry[name] for name in ("desc", "resched", "terms", "previewAgainSecs", "previewHardSecs"))
 
 
 def _name(note_type: Mapping[str, Any]) -> str:
@@ -76,17 +82,28 @@ def _media(col: Any, names: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _cards(col: Any) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
     today = col.sched.today
     for guid, ordinal, deck, home, home_due, kind, queue, due, *rest, data, card_id in col.db.all(_CARDS):
-        if home:
-            deck, due = home, home_due or due
-        if (home and queue >= 0) or queue < -1:
+        if queue < -1:
             queue = (1 if due > 1_000_000_000 else 3) if kind in (1, 3) else kind
-        if kind == 2 or queue == 3:
+        if kind == 2 or queue in (2, 3):
             due -= today
         elif kind and queue == -1:
             due = _suspended_step(due, today, col.sched.day_cutoff)
+        if home_due and kind == 2:
+            home_due -= today
         told = json.loads(data or "{}")
         memory = (told.get("s"), told.get("d"))
-        values = (col.decks.name(deck), kind, queue, due, *rest, memory, data, card_id)
+        values = (
+            col.decks.name(deck),
+            home and col.decks.name(home),
+            home_due,
+            kind,
+            queue,
+            due,
+            *rest,
+            memory,
+            data,
+            card_id,
+        )
         yield (guid, ordinal), dict(zip(_COLUMNS, values, strict=True))
 
 
