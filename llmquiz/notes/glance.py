@@ -6,11 +6,12 @@ Each may err to one side alone: a card is never longer than `extent` says, and a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from llmquiz.notes.clozes import MAX_DEPTH, numbers
-from llmquiz.notes.mustache import SPECIAL, Condition, Template, Text, is_empty
+from llmquiz.notes.mustache import SPECIAL, Condition, Replacement, Template, Text, is_empty
 from llmquiz.notes.sides import Sides
 from llmquiz.notes.tags import DROPPED
 
@@ -42,6 +43,41 @@ def extent(sides: Iterable[Sides]) -> tuple[int, int]:
         fixed = max(fixed, sum(own for own, _ in both))
         times = max(times, sum(many for _, many in both) + _BESIDE)
     return fixed, times
+
+
+class Lead(NamedTuple):
+    """What the front of every card of a template begins with.
+
+    Attributes:
+        place: index of a field; None for words of the template's own.
+        hides: whether the field is shown only on the cards whose number a deletion of it has.
+    """
+
+    place: int | None
+    hides: bool = False
+
+    def surely_asks(self, fields: Sequence[str], number: int) -> bool:
+        """As `surely_asks`, of a note with these fields."""
+        if self.place is None:
+            return True
+        first = fields[self.place]
+        return surely_shows(first) and (not self.hides or number in numbers(first))
+
+
+def lead(front: Template, fields: Sequence[str]) -> Lead | None:
+    """What comes first and may show something; None if that depends on the note."""
+    for step in front.steps:
+        if isinstance(step, Text):
+            shows = _text_shows(step.html)
+            if shows is None:
+                return None
+            if shows:
+                return Lead(None)
+        elif isinstance(step, Replacement) and step.filters in ((), ("cloze",)) and step.name in fields:
+            return Lead(max(place for place, name in enumerate(fields) if name == step.name), bool(step.filters))
+        else:
+            return None
+    return None
 
 
 def surely_asks(front: Template, values: Mapping[str, str], number: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from llmquiz.core.card import NoteFace
 from llmquiz.notes import clozes, filters, mustache
-from llmquiz.notes.glance import extent, surely_asks
+from llmquiz.notes.glance import extent, lead, surely_asks
 from llmquiz.notes.markdown import converted
 from llmquiz.notes.marks import ANSWER, EM, EM_END, LINE
 from llmquiz.notes.mustache import Condition, Replacement, Template, Text
@@ -39,7 +39,8 @@ class Renderer:
         self.fields = tuple(notetype.fields)
         self._sides = {it.ordinal: compiled(it, self.fields, self.find) for it in notetype.templates}
         self._extent = extent(self._sides.values())
-        self._leading = {ordinal: place for ordinal, it in self._sides.items() if (place := self._lead(it)) is not None}
+        fronts = {ordinal: it.front for ordinal, it in self._sides.items() if it.front is not None}
+        self._leads = {ordinal: lead(front, self.fields) for ordinal, front in fronts.items()}
 
     def faces(
         self, fields: Sequence[str], ordinals: Sequence[int], *, tags: str = "", deck: str = ""
@@ -65,7 +66,7 @@ class Renderer:
             harmless: whether `is_harmless` said so of a text that holds these fields.
         """
         fixed, times = self._extent
-        length = sum(map(len, fields))
+        length = sum([len(field) for field in fields])
         most = fixed + times * (length + len(fields) + len(tags) + len(deck))
         if length > MAX_FIELD or most * len(ordinals) > MAX_NOTE or len(fields) != len(self.fields):
             self.faces(fields, ordinals, tags=tags, deck=deck)
@@ -73,21 +74,14 @@ class Renderer:
         if not harmless and not is_harmless("\n".join(fields)):
             fields = [*map(self.taken, fields)]
         for ordinal in ordinals:
-            place = self._leading.get(0 if self.is_cloze else ordinal)
-            if place is None or not fields[place][:1].isalnum():
+            begins = self._leads.get(0 if self.is_cloze else ordinal)
+            if begins is None or not begins.surely_asks(fields, ordinal + 1):
                 self._look_closely(fields, ordinal, tags, deck)
 
     def _look_closely(self, fields: Sequence[str], ordinal: int, tags: str, deck: str) -> None:
         sides, values = self.sides(ordinal), dict(zip(self.fields, fields, strict=True))
         if sides.front is not None and not surely_asks(sides.front, values, ordinal + 1):
             _Note(self, fields, tags, deck).asked(sides, sides.front, ordinal)
-
-    def _lead(self, sides: Sides) -> int | None:
-        """The index of the field that a front begins with, as it is."""
-        first = sides.front.steps[0] if sides.front and sides.front.steps else None
-        if isinstance(first, Replacement) and not first.filters and first.name in self.fields:
-            return max(place for place, name in enumerate(self.fields) if name == first.name)
-        return None
 
     def sides(self, ordinal: int) -> Sides:
         """The template of a card; a broken one if the note type has none."""

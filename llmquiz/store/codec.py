@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
@@ -68,11 +69,16 @@ def is_bare(face: NoteFace) -> bool:
 
 def encode_note(card_id: str, deck: str, topic: str, lang: str, ordinals: Sequence[int], tags: Sequence[str]) -> str:
     """As `encode_card`, for a note whose faces are rendered later; an import writes ten thousand of them."""
+    return f'{{"id":{_quoted(card_id)},{_noted(deck, topic, lang, tuple(ordinals), tuple(tags))}'
+
+
+@lru_cache(maxsize=256)
+def _noted(deck: str, topic: str, lang: str, ordinals: tuple[int, ...], tags: tuple[str, ...]) -> str:
+    """What many notes have in common."""
     tagged = f',"tags":[{",".join(map(_quoted, tags))}]' if tags else ""
     return (
-        f'{{"id":{_quoted(card_id)},"deck":{_quoted(deck)},"topic":{_quoted(topic)},"kind":"note","level":"L1",'
-        f'"frequency":"medium","texts":{{"{lang}":{{"front":"","answer":"",'
-        f'"faces":[{",".join(map(str, ordinals))}]}}}}{tagged}}}'
+        f'"deck":{_quoted(deck)},"topic":{_quoted(topic)},"kind":"note","level":"L1","frequency":"medium",'
+        f'"texts":{{"{lang}":{{"front":"","answer":"","faces":[{",".join(map(str, ordinals))}]}}}}{tagged}}}'
     )
 
 

@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from llmquiz.store.codec import fingerprint
 from llmquiz.store.content import CARDS_PER_DECK, ranks
 from llmquiz.store.intakedecks import Decks
 from llmquiz.store.intakenames import Renamer
@@ -31,16 +30,18 @@ _TAKEN = f"""CREATE TABLE {SCRATCH}.taken (
 ) STRICT"""
 _TAKE = f"INSERT INTO {SCRATCH}.taken VALUES (?, ?, ?, ?, ?, ?)"
 _STORED = """
-SELECT card.id, number, deck, card.position, digest, card.archived_at IS NOT NULL, deck.origin IS NOT NULL, modified
+SELECT card.id, number, deck, card.position, content, card.archived_at IS NOT NULL, deck.origin IS NOT NULL, modified,
+  fields
 FROM card JOIN deck ON deck.id = card.deck LEFT JOIN anki_note ON anki_note.card = card.id WHERE card.id IN ({marks})
 """
+# A card that no file owns needs no digest: it is compared with what the store has of it.
 _ADD = """
 INSERT INTO card (number, id, deck, topic, kind, level, frequency, position, digest, added_at, changed_at, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', ?9, ?9, ?10)
 """
 _CHANGE = """
-UPDATE card SET deck = ?2, topic = ?3, kind = ?4, level = ?5, frequency = ?6, position = ?7,
-changed_at = iif(digest = ?8, changed_at, ?9), digest = ?8, content = ?10, archived_at = NULL WHERE number = ?1
+UPDATE card SET deck = ?2, topic = ?3, kind = ?4, level = ?5, frequency = ?6, position = ?7, digest = '',
+changed_at = coalesce(?8, changed_at), content = ?9, archived_at = NULL WHERE number = ?1
 """
 _ADD_NOTE = "INSERT INTO anki_note VALUES (?, ?, ?, ?, ?, ?, ?)"
 _WRITE_NOTE = "INSERT OR REPLACE INTO anki_note VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -50,16 +51,17 @@ WHERE card = ? AND retired = (ordinal IN (SELECT value FROM json_each(?)))"""
 
 
 class _Stored(NamedTuple):
-    """A card as the store has it; `foreign` if its deck is no file's. `modified`: of Anki's note, in Unix seconds."""
+    """A card as the store has it; `foreign` if its deck is no file's. The last two are of Anki's note, if it is one."""
 
     id: str
     number: int
     deck: str
     position: int
-    digest: str
+    content: str
     archived: bool
     foreign: bool
     modified: int | None
+    fields: str | None
 
 
 class _Home(NamedTuple):
@@ -139,18 +141,12 @@ class Notes:
     def _add(self, note: StagedNote) -> None:
         number, card, deck, topic, kind, level, frequency, position, content, _, _, anki = note
         home = self._home(deck)
-        fields = ""
         if anki:
             if self._renamer.renames:
                 anki = self._renamer.anki(anki)
-            fields = anki[5]
             self._foreign.append((card, *anki))
-        digest = fingerprint(content, deck, fields)
-        if home.id != deck:
-            content = _in_deck(content, deck, home.id)
-        at = self._at
-        row = (self._next, card, home.id, topic, kind, level, frequency, position, digest, at, at, content)
-        self._cards.append(row)
+        content = _in_deck(content, deck, home.id)
+        self._cards.append((self._next, card, home.id, topic, kind, level, frequency, position, self._at, content))
         self._taken.append((number, card, home.place + position, 0, 1, 0))
         self._next += 1
         self.added += 1
@@ -158,17 +154,18 @@ class Notes:
     def _compare(self, note: StagedNote, was: _Stored) -> None:
         home, position = self._home(note.deck), note.position
         anki = note.anki and self._renamer.anki(note.anki)
-        digest = fingerprint(note.content, note.deck, anki[5] if anki else "")
         modified = anki[3] if anki else None
+        content = _in_deck(note.content, note.deck, was.deck)
+        differs = content != was.content or (anki is not None and anki[5] != was.fields)
         newest = was.archived or modified is None or was.modified is None or modified >= was.modified
-        text = newest and (digest != was.digest or was.archived)
+        text = newest and (differs or was.archived)
         place = newest and (home.id, position) != (was.deck, was.position)
         note_row = newest and anki is not None and (text or modified != was.modified)
         if text or place:
-            content = note.content if home.id == note.deck else _in_deck(note.content, note.deck, home.id)
+            content = _in_deck(note.content, note.deck, home.id)
             facts = (note.topic, note.kind, note.level, note.frequency)
-            self._changes.append((was.number, home.id, *facts, position, digest, self._at, content))
-        if digest != was.digest and text:
+            self._changes.append((was.number, home.id, *facts, position, self._at if differs else None, content))
+        if differs and text:
             self._reworded.append(was.number)
         if note_row and anki:
             self._foreign_changes.append((note.card, *anki))
@@ -209,6 +206,8 @@ class Notes:
 
 def _in_deck(content: str, deck: str, other: str) -> str:
     """The content of a card that was encoded in `deck`, as it is in the deck `other`."""
+    if deck == other:
+        return content
     before, _, after = content.partition(f'"deck":{_json(deck)},')
     return f'{before}"deck":{_json(other)},{after}'
 
