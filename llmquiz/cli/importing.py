@@ -163,6 +163,8 @@ def _print_report(report: IntakeReport, *, dry_run: bool) -> None:
     console.print(f"\nnotes: {report.notes_added:,} new, {report.notes_changed:,} changed, {unchanged:,} as they were")
     if report.schedules_changed:
         console.print(f"cards that take over a newer schedule: {report.schedules_changed:,}")
+    if report.cards_renewed:
+        console.print(f"cards of which only what Anki keeps besides is new: {report.cards_renewed:,}")
     if report.findings:
         console.print(Text("\nnot carried over as it was", "bold"))
         lines = Table.grid(padding=(0, 1))

@@ -123,19 +123,20 @@ class IncomingMedia:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Notes whose schedules and answers lie in databases already, with the tables of `llmquiz.store.staging`.
+    """Notes whose schedules and answers are put into databases, with the tables of `llmquiz.store.staging`.
 
     Attributes:
-        notes: read once.
-        parts: the database with the table ``part``. `number`, `rank` and `anki_id` are there from the start; all else
-            may be completed until the last note was read.
+        notes: read once, and before anything else.
+        homes: the database with the table ``home``.
         log: gives the database with the tables ``review`` and ``late``, and waits until it is filled. Asked for more
             than once, also by another thread while notes are read; raises the same each time.
+        parts: the same for the table ``part``. Asked for once the notes are read; it may take longer than the log.
     """
 
     notes: Iterable[StagedNote]
-    parts: Path
+    homes: Path
     log: Callable[[], Path]
+    parts: Callable[[], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class IntakeReport:
-    """What a merge did, or in a dry run would do. `cards` are the scheduled parts of notes."""
+    """What a merge did, or in a dry run would do. `cards` are the scheduled parts of notes.
+
+    `cards_renewed` have the schedule that they had, but something else that only the other program wants back.
+    """
 
     before: Counts
     after: Counts
@@ -183,10 +187,12 @@ class IntakeReport:
     notes_changed: int
     notes_unchanged: int
     schedules_changed: int
+    cards_renewed: int
     reviews_added: int
     findings: Sequence[str]
 
     @property
     def nothing(self) -> bool:
         """Whether all of it was here already."""
-        return self.before == self.after and not (self.notes_changed or self.schedules_changed or self.reviews_added)
+        changes = self.notes_changed, self.schedules_changed, self.cards_renewed, self.reviews_added
+        return self.before == self.after and not any(changes)

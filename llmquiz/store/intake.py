@@ -2,8 +2,8 @@
 
 Who wins? Text follows the other program, for here nobody edits it: the newer change stands. Progress follows whoever
 asked last (see `llmquiz.store.intakejudge`), and every answer of both joins the log. Notes come one by one; schedules
-and answers wait in databases of their own (see `llmquiz.store.staging`) and are moved by SQL, answers early where they
-can be (see `llmquiz.store.intakeearly`).
+and answers are put into databases of their own meanwhile (see `llmquiz.store.staging`) and are moved by SQL, answers
+early where they can be (see `llmquiz.store.intakeearly`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from llmquiz.store.content import queue_new_cards, ranks
 from llmquiz.store.counts import counts
 from llmquiz.store.incoming import Incoming, IntakeReport
 from llmquiz.store.intakedecks import Decks
-from llmquiz.store.intakeearly import Early, chunks, foretold
+from llmquiz.store.intakeearly import Early, chunks
 from llmquiz.store.intakelog import Log
 from llmquiz.store.intakemedia import gathered
 from llmquiz.store.intakenames import Renamer
 from llmquiz.store.intakenotes import Notes
 from llmquiz.store.intakeobjects import Objects
 from llmquiz.store.intakeparts import Parts
-from llmquiz.store.intakespace import SCRATCH, Space, space
+from llmquiz.store.intakespace import SCRATCH, Space, fetch, space
 from llmquiz.store.soundness import Findings, Inspector
 from llmquiz.store.staging import StagedNote
 from llmquiz.store.store import Store
+
+_OTHERS = "SELECT 1 FROM deck WHERE origin IS NOT NULL LIMIT 1"
 
 
 class _TakenBack(Exception):  # noqa: N818
@@ -66,21 +68,21 @@ def merge(
         collected_seldom(),
         gathered(store.connection, incoming.media, folder, findings, dry_run=dry_run) as media,
         space(store.connection, store.path) as room,
+        suppress(_TakenBack),
+        store.transaction() as connection,
     ):
-        early = incoming.staged is not None and foretold(room, incoming.staged)
-        with suppress(_TakenBack), store.transaction() as connection:
-            before, order = counts(connection), _order(connection)
-            renamer = Renamer(media.place(connection))
-            merging = _Merging(room, incoming, renamer, findings, calendar, now, early=early)
-            merging.take_all(progress)
-            if merging.queue_may_differ(order):
-                queue_new_cards(connection)
-            if merging.changes:
-                log.bar_undo(connection)
-            after = counts(connection)
-            if dry_run:
-                raise _TakenBack
-            media.publish()
+        before, order = counts(connection), _order(connection)
+        renamer = Renamer(media.place(connection))
+        merging = _Merging(room, incoming, renamer, findings, calendar, now)
+        merging.take_all(progress)
+        if merging.queue_may_differ(order):
+            queue_new_cards(connection)
+        if merging.changes:
+            log.bar_undo(connection)
+        after = counts(connection)
+        if dry_run:
+            raise _TakenBack
+        media.publish()
     notes, parts = merging.notes, merging.parts
     return IntakeReport(
         before,
@@ -89,6 +91,7 @@ def merge(
         notes.changed,
         notes.unchanged,
         parts.changed,
+        parts.renewed,
         merging.log.added,
         (*incoming.findings, *findings),
     )
@@ -105,10 +108,9 @@ class _Merging:
         findings: Findings,
         calendar: Calendar,
         now: float,
-        *,
-        early: bool,
     ) -> None:
         connection = room.connection
+        is_first = not fetch(connection, _OTHERS)
         inspector = Inspector(calendar, now, findings)
         decks = Decks(connection, incoming, renamer, findings)
         self._room = room
@@ -119,20 +121,21 @@ class _Merging:
         self._chunks: Iterator[Sequence[StagedNote | None]]
         if not self._staged:
             self._chunks = chunks(Objects(connection, inspector, renamer, findings).staged(incoming.notes))
-        elif early:
+        elif is_first:
             self._chunks = Early(room, self._staged, self.log, self.parts.base).chunks()
         else:
             self._chunks = chunks(self._staged.notes)
 
     def take_all(self, progress: Callable[[int], None] | None) -> None:
         """Read the notes through and merge them, then their parts, then their answers."""
-        staged = self._staged
+        staged, attach = self._staged, self._room.attach
         self._take_notes(progress)
+        arriving = attach(staged.parts()) if staged else SCRATCH
         with self._room.moving():
-            self.parts.take(self._room.attach(staged.parts) if staged else SCRATCH, known=self.notes.known)
-        answers = self._room.attach(staged.log()) if staged else SCRATCH
+            self.parts.take(arriving, known=self.notes.known)
+        answers = attach(staged.log()) if staged else SCRATCH
         with self._room.moving():
-            self.log.take(answers)
+            self.log.take(answers, as_foretold=self.parts.as_foretold)
         self.notes.postpone_index()
 
     @property

@@ -1,9 +1,9 @@
 """Answers that are written while notes are still read: SQLite does the one and Python the other, so both go on at once.
 
 The store's connection is lent to a thread for it. Nobody else uses it meanwhile: the notes that are read wait in
-memory. That pays off where the store has nothing of other programs, so that a part's schedule is known by its rank,
-before its note is. Should a part come to nothing after all, or have a schedule here already, `llmquiz.store.intakelog`
-takes its answers back.
+memory. That pays off where the store has nothing of other programs, so that a part's schedule is known by its rank (see
+`llmquiz.store.staging`), before its note is. Should a part come to nothing after all, or have a schedule here already,
+`llmquiz.store.intakelog` takes its answers back.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeAlias, TypeVar
 
-from llmquiz.store.database import explained
 from llmquiz.store.incoming import Staged
 from llmquiz.store.intakelog import Log
-from llmquiz.store.intakespace import SCRATCH, Space, fetch
+from llmquiz.store.intakespace import Space
 from llmquiz.store.staging import StagedNote
 
 LOG_IS_STAGED = "log is staged"
@@ -36,28 +35,6 @@ _MOST_CHARACTERS = 16_000_000
 """Of the notes that wait, in one to four bytes each."""
 _PATIENCE = 0.02  # seconds between two attempts to stop the thread
 
-_OTHERS = "SELECT 1 FROM deck WHERE origin IS NOT NULL LIMIT 1"
-_RANKS = f"CREATE TABLE {SCRATCH}.rank (part INTEGER PRIMARY KEY, rank INTEGER NOT NULL) STRICT"
-_COPY_RANKS = f"INSERT INTO {SCRATCH}.rank SELECT number, rank FROM {{arriving}}.part WHERE anki_id IS NOT NULL"
-
-
-def foretold(room: Space, staged: Staged) -> bool:
-    """Whether the schedules of Anki's cards are known by their ranks alone, so that `Early` can be used.
-
-    To be asked before the transaction: from its first use until the end of one, the parts' database would be locked,
-    and its reader has yet to complete them.
-
-    Raises:
-        StoreError: if the parts or the store cannot be read.
-    """
-    with explained(room.store), room.moving():
-        if fetch(room.connection, _OTHERS):
-            return False
-        room.connection.execute(_RANKS)
-        room.connection.execute(_COPY_RANKS.format(arriving=room.attach(staged.parts)))
-        room.detach()
-    return True
-
 
 def chunks(notes: Iterable[_Note]) -> Iterator[Sequence[_Note]]:
     """The notes, some hundreds at a time."""
@@ -70,7 +47,6 @@ class Early:
     """Writes the answers of one import as soon as they are staged, in the transaction that the caller holds.
 
     Args:
-        staged: where the schedules are `foretold`.
         base: a part's schedule has this id and the part's rank.
     """
 
@@ -129,7 +105,8 @@ class Early:
             return
         try:
             with self._room.moving():
-                self._log.take_early(self._room.attach(self._path), self._base)
+                attach = self._room.attach
+                self._log.take_early(attach(self._path), attach(self._staged.homes), self._base)
         except BaseException as failure:  # noqa: BLE001  # it is raised where the notes are asked for
             self._failure = failure
 

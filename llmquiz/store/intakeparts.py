@@ -18,7 +18,7 @@ from llmquiz.store.staging import UNTOLD
 _Row: TypeAlias = tuple[Any, ...]
 
 _CHUNK = 2000
-_DUE = 4  # place in `log.COLUMNS`
+_STATE, _DUE = 3, 4  # places in `log.COLUMNS`
 _COLUMNS = (
     "state", "due", "interval", "steps_left", "stability", "difficulty", "last_review", "reps", "lapses", "suspended",
     "buried_on", "flag", "leech",
@@ -83,6 +83,8 @@ class Parts:
     Attributes:
         base: the highest id of a schedule before; a new part's is `base` and its rank.
         changed: how many known parts got another schedule.
+        renewed: of how many others something else is kept now that only the other program wants back.
+        as_foretold: whether all that have a schedule are new, and have the id that is foretold by their rank.
     """
 
     def __init__(self, connection: sqlite3.Connection, findings: Findings) -> None:
@@ -90,7 +92,8 @@ class Parts:
         self._findings = findings
         self._judge = Judge(connection)
         self.base: int = connection.execute("SELECT coalesce(max(id), 0) FROM schedule").fetchone()[0]
-        self.changed = 0
+        self.changed = self.renewed = 0
+        self.as_foretold = False
         connection.execute(_TARGET)
 
     def take(self, arriving: str, *, known: bool) -> None:
@@ -101,7 +104,8 @@ class Parts:
             known: whether the store had any of the notes.
         """
         added = self._run(_ADD, arriving)
-        if known or self._run(_POINT_TO_ADDED, arriving) != added:
+        self.as_foretold = not known and self._run(_POINT_TO_ADDED, arriving) == added
+        if not self.as_foretold:
             self._connection.execute(f"DELETE FROM {SCRATCH}.target")
             self._run(_POINT, arriving)
             self._tell_left_out(arriving)
@@ -124,12 +128,13 @@ class Parts:
             cards: list[_Row] = []
             for row in rows:
                 self._merge(row, schedules, cards)
+            self.renewed += len({card[0] for card in cards} - {schedule[-1] for schedule in schedules})
             self._connection.executemany(_CHANGE, schedules)
             self._connection.executemany(_WRITE_CARD, cards)
             self.changed += len(schedules)
 
     def _merge(self, row: _Row, schedules: list[_Row], cards: list[_Row]) -> None:
-        """What is to be written of a part; where ours stands, only its deck in Anki may be another."""
+        """What is to be written of a part; where ours stands and is another, only its deck in Anki may be new."""
         at = log.WIDTH + len(_ANKI)
         here, kept, columns = row[: log.WIDTH], row[log.WIDTH : at], row[at : at + len(_COLUMNS)]
         newest, own, *anki, _ = row[at + len(_COLUMNS) :]
@@ -140,7 +145,8 @@ class Parts:
             schedules.append((*columns, here[0]))
         if own or anki[0] is None:
             return
-        if (applies or kept[0] is None) and kept != tuple(anki):
+        is_same = newest and here[_STATE : _STATE + len(columns)] == columns
+        if (applies or is_same or kept[0] is None) and kept != tuple(anki):
             cards.append((here[0], *anki))
         elif newest and not applies and kept[1] != anki[1]:
             cards.append((here[0], kept[0], anki[1], *kept[2:]))

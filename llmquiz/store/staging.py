@@ -4,7 +4,8 @@ A reader fills it, thousands of rows by one statement where it can; the merge mo
 clean: a reader has checked each number, and the tables refuse what the store would.
 
 `part.number` is any number that tells parts apart (of Anki's cards their id). `rank` counts them from 1: a part that
-the store lacks gets its schedule's id from it. `schedule` is NULL, or `UNTOLD`. `review.id` is the millisecond of the
+the store lacks gets its schedule's id from it. ``home`` tells the ranks before all else is known of the parts; one is
+`own` if the store should have its card already. `schedule` is NULL, or `UNTOLD`. `review.id` is the millisecond of the
 answer, `part` the number of its part; answers that share a millisecond with another stand in `late`. A rating of 0 is a
 card that was rescheduled by hand, which is no answer. `since` are the milliseconds since the same part was answered
 last, NULL for its first answer.
@@ -37,6 +38,12 @@ CREATE TABLE {schema}.part (
   suspended INTEGER NOT NULL, buried_on INTEGER, flag INTEGER NOT NULL, leech INTEGER NOT NULL,
   anki_id INTEGER, anki_deck INTEGER, factor INTEGER, kept TEXT,
   schedule INTEGER
+) STRICT
+"""
+_HOME = """
+CREATE TABLE {schema}.home (
+  rank INTEGER PRIMARY KEY, part INTEGER NOT NULL, own INTEGER NOT NULL,
+  note INTEGER NOT NULL, ordinal INTEGER NOT NULL, anki_deck INTEGER
 ) STRICT
 """
 _REVIEW = """
@@ -81,6 +88,13 @@ class StagedNote(NamedTuple):
 def create_parts(connection: sqlite3.Connection, schema: str = "main") -> None:
     """Make the table ``part`` in a database of `connection`."""
     connection.execute(_PART.format(schema=schema))
+
+
+def create_homes(connection: sqlite3.Connection, schema: str = "main") -> None:
+    """Make the table ``home`` in a database of `connection`."""
+    connection.execute(_HOME.format(schema=schema))
+    connection.execute(f"CREATE UNIQUE INDEX {schema}.home_of_part ON home (part, own)")
+    connection.execute(f"CREATE UNIQUE INDEX {schema}.home_in_note ON home (note, ordinal)")
 
 
 def create_reviews(connection: sqlite3.Connection, schema: str = "main") -> None:

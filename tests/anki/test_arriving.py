@@ -167,7 +167,7 @@ def test_nothing_is_left_of_an_import_that_stops(source: SimpleNamespace, tmp_pa
         nonlocal folder
         with arriving(package, Limits(), calendar=Calendar(), options=Options()) as incoming:
             assert incoming.staged is not None
-            folder = incoming.staged.parts.parent
+            folder = incoming.staged.homes.parent
             assert folder.is_dir()
             deed(incoming)
 

@@ -92,7 +92,7 @@ class Staged:
     def _read(self, incoming: Incoming) -> None:
         assert incoming.staged is not None
         self.notes = {note.number: note for note in incoming.staged.notes}
-        with closing(sqlite3.connect(incoming.staged.parts)) as connection:
+        with closing(sqlite3.connect(incoming.staged.parts())) as connection:
             connection.row_factory = sqlite3.Row
             rows = [dict(row) for row in connection.execute("SELECT * FROM part ORDER BY rank")]
         incoming.staged.log()

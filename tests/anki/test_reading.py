@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC
@@ -80,7 +81,7 @@ def everything(path: Path, limits: Limits = LIMITS) -> Read:
         notes = [Note._make((*it.anki[:5], tuple(it.anki[5].split("\x1f")))) for it in incoming.staged.notes if it.anki]
         cards = [
             (*row[:-1], *map(json.loads(row[-1]).get, _KEPT))
-            for row in staged(incoming.staged.parts, f"SELECT {_CARD}, kept FROM part WHERE kept IS NOT NULL")
+            for row in staged(incoming.staged.parts(), f"SELECT {_CARD}, kept FROM part WHERE kept IS NOT NULL")
         ]
         reviews = [ReviewRow._make(row) for row in staged(incoming.staged.log(), f"SELECT {_REVIEW} FROM review")]
         findings = [line for line in incoming.findings if ": left out, " in line]
@@ -289,10 +290,10 @@ class TestOldCollections:
         assert [deck.name for deck in read(files).decks.values()] == ["Default"]
 
 
-def sqlite_value(files: dict[str, bytes], column: str) -> str:
+def sqlite_value(files: dict[str, bytes], column: str, source: str = "col") -> Any:
     connection = sqlite3.connect(":memory:")
     connection.deserialize(files["collection.anki21"])
-    (value,) = connection.execute(f"SELECT {column} FROM col").fetchone()
+    (value,) = connection.execute(f"SELECT {column} FROM {source}").fetchone()
     connection.close()
     return value
 
@@ -518,6 +519,23 @@ class TestHostileDatabases:
         data[page * 4096 : page * 4096 + 4096] = bytes(range(256)) * 16
         assert outcome(read, {**OLD, "collection.anki21": bytes(data)}).isprintable()
 
+    @pytest.mark.parametrize("times", [2, 300])
+    def test_a_page_that_is_pointed_to_many_times(self, read, changed, times: int) -> None:
+        """Eight levels with one answer below: as many as the file has room for are read, and the page is found then."""
+        with zipfile.ZipFile(CORPUS / "endless-table.apkg") as package:
+            data = bytearray(package.read("collection.anki21"))
+        row = changed("DELETE FROM revlog", "INSERT INTO revlog VALUES (1, 1, 0, 3, 1, 1, 0, 0, 0)")[
+            "collection.anki21"
+        ]
+        page = 4096
+        root = (sqlite_value({"collection.anki21": row}, "rootpage", "sqlite_master WHERE name = 'revlog'") - 1) * page
+        data[21 * page :] = row[root : root + page]
+        for level in (4, *range(14, 21)):
+            data[level * page + 3 : level * page + 5] = times.to_bytes(2)
+        assert refusal(read, {**OLD, "collection.anki21": bytes(data)}) == (
+            "the collection is damaged ('revlog' is not whole)"
+        )
+
     def test_reading_has_an_end(self, read, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(untrusted, "_STEPS", 10)
         monkeypatch.setattr(untrusted, "_LEAST_STEPS", 0)
@@ -618,7 +636,7 @@ def set_value(data: bytes, column: str, value: object) -> bytes:
     [
         ("sixteen-bytes", "not an Anki package (.apkg or .colpkg), or an incomplete one; get it again"),
         ("endless-schema", "the collection is damaged (it never ends)"),
-        ("endless-table", "the collection is damaged ('revlog' is not whole)"),
+        ("endless-table", "the collection is damaged (database disk image is malformed)"),
         ("schema-not-utf8", "the collection is damaged (its schema is no text)"),
         ("schema-escape", 'the collection is damaged (malformed database schema (cards) - unrecognized token: "")'),
     ],
@@ -688,6 +706,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with arriving(Path(sys.argv[1]), Limits(), calendar=Calendar(zone=UTC), options=Options()) as incoming:
     count = sum(1 for _ in incoming.staged.notes)
     incoming.staged.log()
+    incoming.staged.parts()
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

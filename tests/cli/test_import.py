@@ -69,7 +69,7 @@ def test_the_report_as_json(package: Path, capsys: pytest.CaptureFixture[str]) -
     report = json.loads(capsys.readouterr().out)
     assert set(report) == {
         "imported", "dry_run", "nothing", "before", "after", "notes_added", "notes_changed", "notes_unchanged",
-        "schedules_changed", "reviews_added", "findings", "backup",
+        "schedules_changed", "cards_renewed", "reviews_added", "findings", "backup",
     }  # fmt: skip
     assert (report["imported"], report["notes_added"], report["after"]["notes"]) == (True, 24, 24)
     assert Path(report["backup"]).is_file()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from io import BytesIO
 from operator import attrgetter
@@ -29,10 +29,11 @@ from llmquiz.store.incoming import (
 )
 from llmquiz.store.intake import merge
 from llmquiz.store.intakeearly import LOG_IS_STAGED
-from llmquiz.store.staging import StagedNote, create_parts, create_reviews
+from llmquiz.store.staging import StagedNote, create_homes, create_parts, create_reviews
 from tests.support.making import CALENDAR, DAY, NOON
 
 TODAY = CALENDAR.day(NOON)
+_ADD_HOME = "INSERT INTO home VALUES (?, ?, ?, ?, ?, NULL)"
 _ADD_PART = f"INSERT INTO part VALUES ({', '.join('?' * 22)})"
 
 
@@ -101,13 +102,13 @@ def staged(notes: Sequence[IncomingNote], folder: Path) -> Incoming:
     The log is staged before a note is read: in a first import, answers come first.
     """
     folder.mkdir(exist_ok=True)
-    parts, log = folder / "parts.db", folder / "log.db"
-    for path in (parts, log):
+    homes, parts, log = folder / "homes.db", folder / "parts.db", folder / "log.db"
+    for path in (homes, parts, log):
         path.unlink(missing_ok=True)
     arriving: list[StagedNote] = []
-    with closing(sqlite3.connect(parts)) as schedules, closing(sqlite3.connect(log)) as answers, schedules, answers:
-        for connection, create in ((schedules, create_parts), (answers, create_reviews)):
-            connection.execute("PRAGMA synchronous = OFF")
+    with ExitStack() as stack:
+        known, schedules, answers = (stack.enter_context(_filling(path)) for path in (homes, parts, log))
+        for connection, create in ((known, create_homes), (schedules, create_parts), (answers, create_reviews)):
             create(connection)
         rank = 0
         for number, note in enumerate(notes):
@@ -115,9 +116,18 @@ def staged(notes: Sequence[IncomingNote], folder: Path) -> Incoming:
             for part in sorted(note.parts, key=attrgetter("ordinal")):
                 rank += 1
                 schedules.execute(_ADD_PART, (rank * 10, rank, 7 * number - 9, *part_columns(part)))
+                own = part.anki is None
+                known.execute(_ADD_HOME, (rank, rank * 10, own, 7 * number - 9, part.ordinal))
                 stage_answers(answers, rank * 10, part)
-    given = Staged(after_the_log(arriving), parts, lambda: log)
+    given = Staged(after_the_log(arriving), homes, lambda: log, lambda: parts)
     return replace(make_incoming(), notes=(), num_notes=len(arriving), staged=given)
+
+
+@contextmanager
+def _filling(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        yield connection
 
 
 def after_the_log(notes: Iterable[StagedNote]) -> Iterator[StagedNote]:

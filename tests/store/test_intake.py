@@ -28,6 +28,7 @@ from tests.store.incoming import (
     make_note,
     note_card,
     reviewed,
+    staged,
     take,
 )
 from tests.support.making import CALENDAR, DAY, NOON, FrozenClock, make_card, make_cloze, make_deck
@@ -162,6 +163,29 @@ def test_what_was_set_without_an_answer_is_carried_unless_the_learner_set_it_her
     store.set_flag("anki-a", 1, now=NOON, calendar=CALENDAR)
     assert take(store, collection()).schedules_changed == 0
     assert part(store, "anki-a").flag == 1
+
+
+@pytest.mark.parametrize("by_sql", [False, True])
+def test_what_only_anki_keeps_of_a_card_is_taken_anew(store: Store, tmp_path: Path, by_sql: bool) -> None:
+    def given(deck: int, kept: str, modified: int = 100) -> Incoming:
+        studied = IncomingPart(0, reviewed(5), reviews=[answer(5)], anki=AnkiCard(11, deck, 2300, kept))
+        note = make_note("a", studied, sides=1, modified=modified)
+        return staged([note], tmp_path / "staged") if by_sql else make_incoming(note)
+
+    def stored() -> tuple[int, str]:
+        found: tuple[int, str] = store.connection.execute("SELECT deck, kept FROM anki_card").fetchone()
+        return found
+
+    take(store, given(1, '{"data":"old"}'))
+    for deck, kept in ((1, '{"data":"new"}'), (2, '{"data":"new"}')):
+        report = take(store, given(deck, kept))
+        assert (report.schedules_changed, report.cards_renewed, report.nothing) == (0, 1, False)
+        assert stored() == (deck, kept)
+        assert take(store, given(deck, kept)).nothing
+    assert take(store, given(1, '{"data":"old"}', modified=50)).nothing  # from before the note was changed
+    store.set_flag("anki-a", 1, now=NOON, calendar=CALENDAR)
+    take(store, given(3, '{"data":"newer"}'))
+    assert stored() == (3, '{"data":"new"}')  # it belongs to a schedule that is not the card's any more
 
 
 def test_an_older_export_takes_nothing_back(store: Store) -> None:

@@ -157,7 +157,7 @@ def settings_of(store: Store) -> list[Any]:
 def altered(incoming: Incoming, *, log: bool, sql: str) -> Incoming:
     """With something else in one of the staging databases."""
     assert incoming.staged is not None
-    with closing(sqlite3.connect(incoming.staged.log() if log else incoming.staged.parts)) as connection:
+    with closing(sqlite3.connect(incoming.staged.log() if log else incoming.staged.parts())) as connection:
         connection.executescript(sql)
     return incoming
 
@@ -271,6 +271,16 @@ def test_in_a_first_import_answers_come_before_their_parts(store: Store, tmp_pat
     assert len(store.history(1)) == report.reviews_added == 60002
 
 
+def test_what_was_not_foretold_comes_after_its_parts(store: Store, tmp_path: Path) -> None:
+    """As many parts became nothing as others, whose cards were told to be here, became new ones."""
+    foretold = IncomingPart(0, reviewed(5), reviews=[answer(5)], anki=AnkiCard(11, 1, 2300))
+    told_to_be_here = IncomingPart(1, reviewed(4), reviews=[answer(4)])
+    gone = make_note("gone", IncomingPart(0, reviewed(3), reviews=[answer(3)], anki=AnkiCard(12, 1, 2300)), sides=1)
+    notes = [make_note("a", foretold, told_to_be_here), replace(gone, keeps_text=True)]
+    assert take(store, staged(notes, tmp_path / "staged")).reviews_added == 2
+    assert [len(store.history(one.id)) for one in store.progress_of("anki-a")] == [1, 1]
+
+
 @pytest.mark.parametrize("error", [ImportFileError("x.apkg: ends too early"), KeyboardInterrupt()])
 def test_an_error_while_answers_are_written(store: Store, tmp_path: Path, error: BaseException) -> None:
     before, how = dump(store), settings_of(store)
@@ -302,6 +312,14 @@ def _raising_log(incoming: Incoming) -> Incoming:
     return replace(incoming, staged=replace(incoming.staged, log=log))
 
 
+def _raising_parts(incoming: Incoming) -> Incoming:
+    def parts() -> Path:
+        raise ImportFileError("x.apkg: 'cards' is not whole")
+
+    assert incoming.staged is not None
+    return replace(incoming, staged=replace(incoming.staged, parts=parts))
+
+
 def _damaged_log(incoming: Incoming) -> Incoming:
     assert incoming.staged is not None
     altered(incoming, log=True, sql=MANY_ANSWERS)
@@ -315,7 +333,7 @@ def _damaged(incoming: Incoming) -> Incoming:
     filler = "WITH n AS (SELECT 900 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
     part = "2, 5, 3, 0, 1, 1, 1, 1, 0, 0, NULL, 0, 0, 5, 5, 5, '{}', NULL"
     altered(incoming, log=False, sql=f"INSERT INTO part {filler} SELECT i, i, i, 0, {part} FROM n")
-    _spoil(staging.parts)
+    _spoil(staging.parts())
     return incoming
 
 
@@ -328,9 +346,10 @@ def _spoil(path: Path) -> None:
 def _without(name: str) -> Callable[[Incoming], Incoming]:
     def without(incoming: Incoming) -> Incoming:
         assert incoming.staged is not None
-        gone = incoming.staged.parts.parent / "gone.db"
+        gone = incoming.staged.homes.parent / "gone.db"
         changed: dict[str, Staged] = {
-            "parts": replace(incoming.staged, parts=gone),
+            "homes": replace(incoming.staged, homes=gone),
+            "parts": replace(incoming.staged, parts=lambda: gone),
             "log": replace(incoming.staged, log=lambda: gone),
         }
         return replace(incoming, staged=changed[name])
@@ -342,12 +361,22 @@ def _unfit(incoming: Incoming) -> Incoming:
     return altered(incoming, log=False, sql="UPDATE part SET flag = 9 WHERE number = 10")
 
 
+def test_ranks_that_are_gone_are_missed_by_a_first_import_alone(store: Store, tmp_path: Path) -> None:
+    before, without_homes = dump(store), _without("homes")
+    with pytest.raises(StoreError, match=r"gone\.db: temporary file cannot be read \(it is gone or empty\)"):
+        take(store, without_homes(staged(small(), tmp_path / "staged")))
+    assert dump(store) == before
+    take(store, from_others())
+    assert take(store, without_homes(staged(small(), tmp_path / "staged"))).notes_added == 2
+
+
 @pytest.mark.parametrize("others", [False, True])
 @pytest.mark.parametrize(
     ("spoiled", "error", "told"),
     [
         (_raising, ImportFileError, r"x\.apkg: ends too early"),
         (_raising_log, ImportFileError, r"x\.apkg: log is damaged"),
+        (_raising_parts, ImportFileError, r"x\.apkg: 'cards' is not whole"),
         (
             _damaged_log,
             StoreError,

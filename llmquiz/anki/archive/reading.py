@@ -18,8 +18,9 @@ from llmquiz.anki.archive.untrusted import Database, database
 
 _SCHEMAS = {11: schema11.definitions, 18: schema18.definitions}
 _ROWS = ("notes", "cards")
-_TABLES = {11: _ROWS, 18: (*_ROWS, "notetypes", "fields", "templates", "decks", "deck_config", "config")}
-_FIELDS_A_ROW = 16
+_TABLES = {11: (), 18: ("notetypes", "fields", "templates", "decks", "deck_config", "config")}
+FIELDS_A_ROW = 16
+"""Of the greatest length allowed that a row may surely have: together they stay below the limit of `row_bytes`."""
 _ROLLOVER_HOUR = 4
 
 
@@ -27,7 +28,7 @@ class Tables:
     """A collection.
 
     Attributes:
-        source: the database, whose tables of notes and cards were checked.
+        source: the database; whether its notes and cards are whole is yet to be checked.
         created_at: Unix seconds at which day 0 starts.
         rollover_hour: at which a day starts, in local time.
         minutes_west: how far west of UTC its clock was on day 0; None from versions that did not keep it.
@@ -38,6 +39,7 @@ class Tables:
     def __init__(self, source: Database, limits: Limits, findings: list[str]) -> None:
         self.source = source
         schema, self.created_at = self._head()
+        source.check_plain(_ROWS)
         source.check(_TABLES[schema])
         self.counts = self._counts(limits)
         found = _SCHEMAS[schema](source, limits)
@@ -65,7 +67,7 @@ class Tables:
     def _counts(self, limits: Limits) -> tuple[int, int]:
         counted = []
         for table, limit in zip(_ROWS, (limits.notes, limits.cards), strict=True):
-            (count,) = self.source.row(f"SELECT count(*) FROM {table} NOT INDEXED") or (0,)
+            count = self.source.count(table)
             if count > limit:
                 raise self.source.error(f"{count:,} {table}, more than {limit:,} (limits.{table})")
             counted.append(count)
@@ -88,4 +90,4 @@ def reading(package: Package, limits: Limits, scratch: Path | None = None) -> It
 
 def row_bytes(limits: Limits) -> int:
     """The most bytes that a row of a collection may have."""
-    return max(limits.definitions_mb * MB, _FIELDS_A_ROW * limits.field_kb * KB) + KB
+    return max(limits.definitions_mb * MB, FIELDS_A_ROW * limits.field_kb * KB) + KB

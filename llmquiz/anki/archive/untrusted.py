@@ -2,7 +2,9 @@
 
 A schema is code. A view in place of a table, a generated column or a CHECK runs at every SELECT; an index may order
 rows wrongly; and a B-tree whose pages point to one page many times has more rows than there are atoms. So only plain
-tables are read, without their indexes, after `quick_check` walked each one, and the steps of all reading are counted.
+tables are read, without their indexes, and the steps of all reading are counted. `quick_check` walks each table before
+anything of it is kept: of a small one before it is read, of a large one beside all other work; until then no more rows
+are believed than the file has room for.
 The file is attached as ``collection`` to a database of our own, which statements may fill from it; nothing can write
 to the file itself. Advice: https://sqlite.org/security.html
 """
@@ -10,9 +12,8 @@ to the file itself. Advice: https://sqlite.org/security.html
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ _LOOKS = 16
 """The most looks at it in honest work: each one stops the other threads of this program for a moment."""
 _LEAST_STEPS, _STEPS_PER_BYTE = 5_000_000, 40
 """Reading a collection takes 1.2 instructions per byte, and filling a database from it not even five."""
+_LEAST_ROW = 6
+"""Bytes of a row that has nothing in it, and of the pointer to it."""
 _PLAIN = 0
 """`hidden` of a column that is neither generated nor of a virtual table."""
 _MEND = "in Anki, use Tools > Check Database and export it again"
@@ -47,8 +50,10 @@ class Database:
     A table's name means ours if there is such a table, else that of the file.
     """
 
-    def __init__(self, connection: sqlite3.Connection, error: Callable[[str], ImportFileError]) -> None:
+    def __init__(self, connection: sqlite3.Connection, error: Callable[[str], ImportFileError], *, size: int) -> None:
+        """`size`: bytes of the file."""
         self._connection = connection
+        self._most = size // _LEAST_ROW
         self._raised: Exception | None = None
         self.error = error
 
@@ -122,9 +127,13 @@ class Database:
         Raises:
             ImportFileError: if so.
         """
+        self.check_plain(tables)
+        self.check_whole(tables)
+
+    def check_plain(self, tables: Sequence[str]) -> None:
+        """Refuse a file that lacks one of `tables`, or whose table is no plain one."""
         objects = "SELECT name, type || ' ' || (rootpage > 0) FROM collection.sqlite_master LIMIT ?"
         found = dict(self.rows(objects, (_MOST_OBJECTS,)))
-        self.row("PRAGMA ignore_check_constraints = ON")  # those of the file; our own are for what we write
         for table in tables:
             if table not in found:
                 raise self.damaged(f"there is no table '{table}'")
@@ -132,9 +141,26 @@ class Database:
                 raise self.damaged(f"'{table}' is no plain table")
             if any(column[6] != _PLAIN for column in self.rows(f"PRAGMA collection.table_xinfo({table})")):
                 raise self.damaged(f"'{table}' has computed columns")
+
+    def check_whole(self, tables: Sequence[str]) -> None:
+        """Refuse a file where one of `tables` is not whole; a large one takes as long as reading it."""
+        self.row("PRAGMA ignore_check_constraints = ON")  # those of the file; our own are for what we write
+        for table in tables:
             if self.row(f"PRAGMA collection.quick_check({table})") != ("ok",):
-                raise self.damaged(f"'{table}' is not whole")
+                raise self._not_whole(table)
         self.row("PRAGMA ignore_check_constraints = OFF")
+
+    def count(self, table: str) -> int:
+        """The rows of a plain table; one with more of them than the file has room for is not whole."""
+        (count,) = self.row(f"SELECT count(*) FROM (SELECT 1 FROM {table} NOT INDEXED LIMIT ?)", (self._most + 1,)) or (
+            0,
+        )
+        if count > self._most:
+            raise self._not_whole(table)
+        return int(count)
+
+    def _not_whole(self, table: str) -> ImportFileError:
+        return self.damaged(f"'{table}' is not whole")
 
     def interrupt(self) -> None:
         """Stop the statement that another thread runs, if there is one."""
@@ -165,7 +191,12 @@ class Database:
 
 @contextmanager
 def database(
-    path: Path, error: Callable[[str], ImportFileError], *, row_bytes: int, scratch: Path | None = None
+    path: Path,
+    error: Callable[[str], ImportFileError],
+    *,
+    row_bytes: int,
+    scratch: Path | None = None,
+    ours: Mapping[str, Path] | None = None,
 ) -> Iterator[Database]:
     """Open the file at `path` for reading; it is taken to be whole, without a journal beside it.
 
@@ -173,11 +204,13 @@ def database(
         row_bytes: the most that a row may have.
         scratch: where to make our own database, which others may read once a statement has ended; None for one in
             memory.
+        ours: more databases of our own, to be read, by the names that statements have for them.
 
     Raises:
         ImportFileError: made by `error`, if it is no SQLite database.
     """
-    budget = _LEAST_STEPS + _STEPS_PER_BYTE * path.stat().st_size
+    size = path.stat().st_size
+    budget = _LEAST_STEPS + _STEPS_PER_BYTE * size
     steps = max(_STEPS, budget // _LOOKS)
 
     def spend() -> bool:
@@ -189,13 +222,16 @@ def database(
         connection.set_progress_handler(spend, steps)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, row_bytes)
         connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _SQL_BYTES)
-        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        connection.text_factory = _text
         connection.create_collation("unicase", _unicase)
-        opened = Database(connection, error)
+        opened = Database(connection, error, size=size)
         for pragma in _PRAGMAS:
             opened.row(f"PRAGMA {pragma}")
-        opened.run("ATTACH ? AS collection", (f"{path.resolve().as_uri()}?mode=ro&immutable=1",))
-        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
+        attached = {name: f"{file.resolve().as_uri()}?mode=ro" for name, file in (ours or {}).items()}
+        attached["collection"] = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        for name, uri in attached.items():
+            opened.run(f"ATTACH ? AS {name}", (uri,))
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, len(attached))
         yield opened
 
 
@@ -205,6 +241,10 @@ def _connected(scratch: Path | None, error: Callable[[str], ImportFileError]) ->
         return sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as failed:
         raise error(space.lacking_database(failed) or str(failed).lower()) from failed
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _unicase(one: str, other: str) -> int:

@@ -22,20 +22,12 @@ from llmquiz.store.incoming import IncomingDeck
 
 _DEFAULT_NAME = "Default"
 
-
-_CARDS = "SELECT anki_deck, anki_id IS NULL, count(*) FROM part GROUP BY 1, 2"
+_CARDS = "SELECT anki_deck, own, count(*) FROM home GROUP BY 1, 2"
 _LENT = f"""
-SELECT {integer("did")}, count(*) FROM cards NOT INDEXED JOIN part ON part.number = cards.id
-WHERE {integer("odid")} <> 0 AND anki_id IS NOT NULL GROUP BY 1
+SELECT {integer("did")}, count(*) FROM cards NOT INDEXED CROSS JOIN home ON home.part = {integer("cards.id")}
+WHERE {integer("odid")} <> 0 AND NOT own GROUP BY 1
 """
-_SCATTERED = """
-SELECT count(*) FROM
-(SELECT 1 FROM part WHERE anki_id IS NOT NULL GROUP BY note HAVING min(anki_deck) <> max(anki_deck))
-"""
-_PLACE = f"""
-UPDATE part SET anki_deck = {DEFAULT}
-WHERE anki_id IS NOT NULL AND anki_deck NOT IN (SELECT value FROM json_each(?))
-"""
+_PLACE = f"UPDATE home SET anki_deck = {DEFAULT} WHERE NOT own AND anki_deck NOT IN (SELECT value FROM json_each(?))"
 _NOTETYPES = """
 SELECT DISTINCT mid FROM notes NOT INDEXED WHERE typeof(mid) = 'integer' AND id NOT IN (SELECT note FROM temp.own)
 """
@@ -43,32 +35,28 @@ SELECT DISTINCT mid FROM notes NOT INDEXED WHERE typeof(mid) = 'integer' AND id 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the staged parts and their notes need.
+    """What the cards and their notes need.
 
     Attributes:
         cards: cards of others' notes by their home deck; `own_decks`: the home decks of our own.
         filtered: cards that a filtered deck has borrowed, by that deck.
-        scattered: notes whose cards lie in several decks.
         notetypes: ids of the note types in use.
     """
 
     cards: Counter[int]
     own_decks: Set[int]
     filtered: Mapping[int, int]
-    scattered: int
     notetypes: Set[int]
 
 
 def survey(source: Database) -> Survey:
-    """Look at what `llmquiz.anki.importing.cards.stage` has staged."""
+    """Look at what `llmquiz.anki.importing.homes.stage` has staged."""
     found = [*source.rows(_CARDS)]
     cards = Counter({deck: count for deck, is_own, count in found if not is_own})
-    (scattered,) = (source.row(_SCATTERED) or (0,)) if len(cards) > 1 else (0,)
     return Survey(
         cards=cards,
         own_decks={deck for deck, is_own, _ in found if is_own},
         filtered=dict(source.rows(_LENT)),
-        scattered=scattered,
         notetypes={notetype for (notetype,) in source.rows(_NOTETYPES)},
     )
 
@@ -89,7 +77,7 @@ class Baggage:
         self.slugs = {deck_id: by_name[name] for deck_id, name in used.items()}
 
     def place(self) -> None:
-        """Put the parts whose deck is not there into the default deck."""
+        """Put the cards whose deck is not there into the default deck."""
         if self.lost:
             kept = json.dumps([*self.decks])
             self._tables.source.run(_PLACE, (kept,))
@@ -139,11 +127,6 @@ class Baggage:
             )
         if self.lost:
             lines.append(f"{self.lost} cards are in no deck that is in the file; they are in '{_DEFAULT_NAME}' now")
-        if self._found.scattered:
-            lines.append(
-                f"{self._found.scattered} notes have cards in several decks: here each lies in the deck of its first "
-                "card; an export to Anki puts every card back"
-            )
         return lines
 
 

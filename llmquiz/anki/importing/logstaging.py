@@ -1,38 +1,31 @@
-"""The log of a collection → the staging tables of answers, by SQL and in a thread of its own.
-
-SQLite lets other threads run while it works. So the log of a hundred thousand answers is checked and copied while the
-main thread reads notes, by a few statements over all rows where Python would take ten microseconds for each.
-"""
+"""The log of a collection → the staging tables of answers, by SQL and in a thread of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 
 from llmquiz.anki.archive import names
 from llmquiz.anki.archive.columns import REVIEWS, integer, tell
 from llmquiz.anki.archive.limits import Limits
-from llmquiz.anki.archive.reading import row_bytes
-from llmquiz.anki.archive.untrusted import Database, database
+from llmquiz.anki.archive.untrusted import Database
+from llmquiz.anki.importing.beside import Beside
 from llmquiz.core.errors import ImportFileError
 from llmquiz.core.schedule import State
 from llmquiz.store import staging
 
 LONGEST = 30 * 3_600_000
 """Milliseconds. `since` says no more than this, even of years: whoever asks wants to know if it was the same day."""
-_PATIENCE = 0.02  # seconds between two attempts to stop the thread
 
 _TABLES = """
-CREATE TEMP TABLE ordered (part INTEGER, other INTEGER, id INTEGER);
-CREATE TEMP TABLE start (part INTEGER, other INTEGER, id INTEGER, since INTEGER);
+CREATE TEMP TABLE ordered (part INTEGER, id INTEGER);
+CREATE TEMP TABLE start (part INTEGER, id INTEGER, since INTEGER);
 CREATE TEMP TABLE near (id INTEGER PRIMARY KEY, since INTEGER);
 CREATE TEMP TABLE gone (part INTEGER PRIMARY KEY);
 CREATE TEMP TABLE unusual (part INTEGER PRIMARY KEY);
+CREATE TEMP TABLE renewed (part INTEGER PRIMARY KEY, id INTEGER);
 CREATE TEMP TABLE mistaken (id INTEGER PRIMARY KEY)
 """
-_COUNT = "SELECT count(*) FROM revlog NOT INDEXED"
-
 # Rows of the types 4 and 5 are no answers: they moved a card, by hand or by a new computation. The state NEW marks
 # those of them that made it new again.
 _COPY = f"""
@@ -53,22 +46,23 @@ SELECT min(id) FROM (
   SELECT {integer("id")} AS id FROM revlog NOT INDEXED WHERE {REVIEWS.fits} GROUP BY 1 HAVING count(*) > 1)
 """
 
-# Each card's answers by their time, and behind them its other rows: what stands before an answer is the one before.
-_ORDERED = "INSERT INTO ordered SELECT part, rating = 0 AS other, id FROM review ORDER BY part, other, id"
+# Each card's answers by their time: what stands before an answer is the one before.
+_ORDERED = "INSERT INTO ordered SELECT part, id FROM review WHERE rating > 0 ORDER BY part, id"
 _START = f"""
 INSERT INTO start
-SELECT later.part, later.other, later.id, CASE WHEN later.part = earlier.part THEN later.id - earlier.id END
+SELECT later.part, later.id, CASE WHEN later.part = earlier.part THEN later.id - earlier.id END
 FROM ordered AS later LEFT JOIN ordered AS earlier ON earlier.rowid = later.rowid - 1
-WHERE earlier.part IS NOT later.part OR (NOT later.other AND later.id - earlier.id < {LONGEST})
+WHERE earlier.part IS NOT later.part OR later.id - earlier.id < {LONGEST}
 """
 _GONE = """
-INSERT INTO gone SELECT part FROM start
-WHERE since IS NULL AND part NOT IN (SELECT coalesce(+cards.id, 0) FROM cards NOT INDEXED)
+INSERT INTO gone
+SELECT part FROM (SELECT part FROM start WHERE since IS NULL UNION SELECT part FROM review WHERE rating = 0)
+WHERE part NOT IN (SELECT coalesce(+cards.id, 0) FROM cards NOT INDEXED)
 """
 _WITHOUT_GONE = "DELETE FROM review WHERE part IN (SELECT part FROM gone)"
 _FIRST = f"""
 UPDATE review SET since = NULL, state = CASE type WHEN 0 THEN {State.NEW:d} ELSE state END
-WHERE id IN (SELECT id FROM start WHERE since IS NULL AND NOT other)
+WHERE id IN (SELECT id FROM start WHERE since IS NULL)
 """
 _NEAR = "INSERT INTO near SELECT id, since FROM start WHERE since IS NOT NULL ORDER BY id"
 _SINCE = """
@@ -76,9 +70,17 @@ UPDATE review SET since = (SELECT since FROM near WHERE near.id = review.id) WHE
 """
 
 # A card that was made new has a first answer again, and one that was only studied ahead (type 3) still has none.
-_UNUSUAL = f"""
-INSERT OR IGNORE INTO unusual
-SELECT part FROM review WHERE rating > 0 AND type = 3 OR type = 4 AND state = {State.NEW:d}
+_AHEAD = """
+INSERT INTO unusual SELECT start.part FROM start CROSS JOIN review ON review.id = start.id
+WHERE start.since IS NULL AND type = 3
+"""
+_RENEWED = f"""
+INSERT INTO renewed
+SELECT part, min(id) FROM review WHERE rating = 0 AND type = 4 AND state = {State.NEW:d} GROUP BY part
+"""
+_LEARNED_AGAIN = """
+INSERT OR IGNORE INTO unusual SELECT part FROM review
+WHERE type = 0 AND id > (SELECT renewed.id FROM renewed WHERE renewed.part = review.part)
 """
 _MISTAKEN = f"""
 INSERT INTO mistaken SELECT id FROM (
@@ -95,89 +97,30 @@ WHERE id IN (SELECT id FROM mistaken)
 """
 
 
-class LogStaging:
+class LogStaging(Beside):
     """Fills a database with the tables ``review`` and ``late`` from the log of a collection.
 
     All rows in range whose card exists are there, `part` being the card's id; ``late`` stays empty. Of a row that is
-    no answer (rating 0) `state` and `since` mean nothing. Start it, and close it in any case.
-
-    Args:
-        collection: the private copy of the SQLite file.
-        error: makes the error from what is wrong.
-        target: a file that is not there yet.
+    no answer (rating 0) `state` and `since` mean nothing.
     """
 
-    def __init__(
-        self,
-        collection: Path,
-        error: Callable[[str], ImportFileError],
-        limits: Limits,
-        target: Path,
-    ) -> None:
-        self._collection = collection
-        self._error = error
-        self._limits = limits
-        self._target = target
-        self._source: Database | None = None
-        self._stopped = Event()
+    def __init__(self, collection: Path, error: Callable[[str], ImportFileError], limits: Limits, target: Path) -> None:
+        super().__init__(collection, error, limits, target)
         self._left_out: list[str] = []
-        self._failure: BaseException | None = None
-        self._thread = Thread(target=self._work, name="log")
-
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        self._thread.start()
-
-    def result(self) -> Path:
-        """Wait until the database is filled, and closed; its path. Any thread may ask, and again.
-
-        Raises:
-            ImportFileError: if the log is damaged or passes the limits, or there is no room for the database.
-        """
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        return self._target
 
     def told(self) -> list[str]:
         """What was left out, once it is filled; waits and raises as `result` does."""
         self.result()
         return self._left_out
 
-    def close(self) -> None:
-        """Stop the thread, should it still run, and wait for its end."""
-        self._stopped.set()
-        while self._thread.is_alive():
-            if (source := self._source) is not None:
-                source.interrupt()
-            self._thread.join(_PATIENCE)
-
-    def _work(self) -> None:
-        try:
-            self._fill()
-        except BaseException as failure:  # noqa: BLE001  # it is raised where the result is asked for
-            self._failure = failure
-
-    def _fill(self) -> None:
-        size = row_bytes(self._limits)
-        with database(self._collection, self._error, row_bytes=size, scratch=self._target) as source:
-            self._source = source
-            try:
-                self._copy(source)
-                self._complete(source)
-            finally:
-                self._source = None
-
-    def _run(self, source: Database, sql: str) -> int:
-        """Run a statement, unless nobody waits for it any more."""
-        if self._stopped.is_set():
-            raise self._error("the import was stopped")
-        return source.run(sql)
+    def _fill(self, source: Database) -> None:
+        self._copy(source)
+        self._complete(source)
 
     def _copy(self, source: Database) -> None:
         """All rows in range."""
-        source.check(("revlog",))
-        (count,) = source.row(_COUNT) or (0,)
+        source.check_plain(("revlog", "cards"))
+        count = source.count("revlog")
         if count > self._limits.reviews:
             raise self._error(f"{count:,} reviews, more than {self._limits.reviews:,} (limits.reviews)")
         source.make(staging.create_reviews)
@@ -193,7 +136,6 @@ class LogStaging:
 
     def _complete(self, source: Database) -> None:
         """What a row tells only together with others: the time since the last answer, and if it was the first."""
-        source.check(("cards",))
         for table in _TABLES.split(";"):
             self._run(source, table)
         self._run(source, _ORDERED)
@@ -204,6 +146,9 @@ class LogStaging:
         self._run(source, _FIRST)
         self._run(source, _NEAR)
         self._run(source, _SINCE)
-        if self._run(source, _UNUSUAL):
+        unusual = self._run(source, _AHEAD)
+        if self._run(source, _RENEWED):
+            unusual += self._run(source, _LEARNED_AGAIN)
+        if unusual:
             self._run(source, _MISTAKEN)
             self._run(source, _MENDED)

@@ -1,21 +1,19 @@
-"""The rows of Anki's notes, with all that can be said of a note before its cards are known.
-
-Reading starts while SQLite still stages the cards in another thread; so it takes a connection of its own.
-"""
+"""The rows of Anki's notes, with all that can be said of a note without its cards."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from llmquiz.anki.archive import columns, names
 from llmquiz.anki.archive.untrusted import Database
 from llmquiz.anki.importing import naming
-from llmquiz.anki.importing.cards import LEECH
+from llmquiz.anki.importing.homes import LEECH
 from llmquiz.core.card import Lang
 from llmquiz.notes.template import is_harmless
+
+_Row: TypeAlias = tuple[int, str, int, int, str, str]
 
 FIELD_END = "\x1f"
 FITS = f"""(typeof(notes.id) = 'integer' AND notes.id BETWEEN 1 AND {columns.MOST_MS}
@@ -27,7 +25,6 @@ FITS = f"""(typeof(notes.id) = 'integer' AND notes.id BETWEEN 1 AND {columns.MOS
 _NOTES = f"SELECT id, guid, mid, mod, tags, flds FROM notes NOT INDEXED WHERE {FITS} ORDER BY id"
 _CACHED = 10_000  # tags of as many notes
 _BATCH, _BATCH_CHARACTERS = 200, 1 << 18
-_AHEAD, _AHEAD_CHARACTERS = 20_000, 1 << 24
 _EN = Lang.EN.value
 
 
@@ -55,54 +52,44 @@ class NoteRow(NamedTuple):
     harmless: bool
 
 
-class NoteRows:
-    """Reads the notes of these types in the order of their ids, once."""
+def note_rows(source: Database, notetypes: Collection[int]) -> Iterator[NoteRow]:
+    """The notes of these types in the order of their ids."""
+    make = NoteRow._make
+    for batch in _batches(source):
+        plain, other = _are_harmless(batch)
+        for number, guid, notetype, modified, tags, fields in batch:
+            if notetype not in notetypes:
+                continue
+            lang, harmless = (_EN, plain) if fields.isascii() else (naming.language(fields).value, other)
+            named = naming.media_named(fields)
+            card = naming.card_id(guid)
+            yield make((number, guid, notetype, modified, _tagged(tags), fields, card, lang, named, harmless))
 
-    def __init__(self, source: Database, notetypes: Collection[int]) -> None:
-        self._source = source
-        self._notetypes = notetypes
-        self._rows = self._read()
-        self._ahead: deque[NoteRow] = deque()
 
-    def read_ahead(self, is_enough: Callable[[], bool]) -> None:
-        """Read some notes, which are then given by the iterator, until it is enough or memory is full."""
-        room = _AHEAD_CHARACTERS
-        while len(self._ahead) < _AHEAD and room > 0 and not is_enough():
-            row = next(self._rows, None)
-            if row is None:
-                break
-            room -= len(row.fields)
-            self._ahead.append(row)
+def _batches(source: Database) -> Iterator[list[_Row]]:
+    """The rows, some at a time: few where they are long."""
+    batch: list[_Row] = []
+    room = _BATCH_CHARACTERS
+    for row in source.rows(_NOTES):
+        batch.append(row)
+        room -= len(row[5])
+        if room < 0 or len(batch) == _BATCH:
+            yield batch
+            batch, room = [], _BATCH_CHARACTERS
+    yield batch
 
-    def __iter__(self) -> Iterator[NoteRow]:
-        while self._ahead:
-            yield self._ahead.popleft()
-        yield from self._rows
 
-    def _read(self) -> Iterator[NoteRow]:
-        notetypes, make = self._notetypes, NoteRow._make
-        for batch in self._batches():
-            # One look at many notes takes a fraction of the time that one at each would.
-            harmless = is_harmless("\n".join([row[5] for row in batch]).replace(FIELD_END, "\n"))
-            for number, guid, notetype, modified, tags, fields in batch:
-                if notetype not in notetypes:
-                    continue
-                lang = _EN if fields.isascii() else naming.language(fields).value
-                named = naming.media_named(fields)
-                card = naming.card_id(guid)
-                yield make((number, guid, notetype, modified, _tagged(tags), fields, card, lang, named, harmless))
+def _are_harmless(batch: Sequence[_Row]) -> tuple[bool, bool]:
+    """Whether all notes in ASCII are, and all others: one look at many takes a fraction of what one at each would."""
+    plain: list[str] = []
+    other: list[str] = []
+    for row in batch:
+        (plain if row[5].isascii() else other).append(row[5])
+    return _is_harmless(plain), _is_harmless(other)
 
-    def _batches(self) -> Iterator[list[tuple[int, str, int, int, str, str]]]:
-        """The rows, some at a time: few where they are long."""
-        batch: list[tuple[int, str, int, int, str, str]] = []
-        room = _BATCH_CHARACTERS
-        for row in self._source.rows(_NOTES):
-            batch.append(row)
-            room -= len(row[5])
-            if room < 0 or len(batch) == _BATCH:
-                yield batch
-                batch, room = [], _BATCH_CHARACTERS
-        yield batch
+
+def _is_harmless(fields: Sequence[str]) -> bool:
+    return not fields or is_harmless("\n".join(fields).replace(FIELD_END, "\n"))
 
 
 @lru_cache(maxsize=_CACHED)

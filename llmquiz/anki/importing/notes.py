@@ -16,8 +16,8 @@ from llmquiz.anki.archive.limits import KB
 from llmquiz.anki.archive.reading import Tables
 from llmquiz.anki.importing import naming
 from llmquiz.anki.importing.baggage import Baggage
-from llmquiz.anki.importing.cards import OwnNote
-from llmquiz.anki.importing.noterows import FIELD_END, FITS, NoteRow, NoteRows
+from llmquiz.anki.importing.homes import OwnNote
+from llmquiz.anki.importing.noterows import FIELD_END, FITS, NoteRow, note_rows
 from llmquiz.core.card import Frequency, Kind, Level
 from llmquiz.notes.template import Renderer
 from llmquiz.store.codec import encode_note
@@ -27,34 +27,35 @@ from llmquiz.store.staging import StagedNote
 _CACHED = 10_000  # lists of ordinals
 _SHOWN = 3  # names in a finding
 _NO_PLACE = 1e15
+_NUMBERS = (int, float)
 _NOTE, _OPEN = Kind.NOTE.value, Kind.OPEN.value
 _LEVEL, _FREQUENCY = Level.L1.value, Frequency.MEDIUM.value
+_HERE = "here each lies in the deck of its first card; an export to Anki puts every card back"
 _NO_TYPE = "left out, its note type is not there"
 _MISFIT = "left out, a column has a value that no Anki writes"
 # A note lies where its first card does.
-_HOMES = "SELECT note, group_concat(ordinal), anki_deck, place, min(ordinal) FROM part GROUP BY note ORDER BY note"
+_HOMES = "SELECT note, group_concat(ordinal), anki_deck, place, min(ordinal) FROM home GROUP BY note ORDER BY note"
+_SCATTERED = """
+SELECT count(*) FROM (SELECT 1 FROM home WHERE NOT own GROUP BY note HAVING min(anki_deck) <> max(anki_deck))
+"""
 _KNOWN = "mid IN (SELECT value FROM json_each(?))"
 _MISFITS = f"SELECT count(*), min(id) FROM notes NOT INDEXED WHERE {FITS} IS NOT 1"
 _WITHOUT_TYPE = f"SELECT count(*), min(id) FROM notes NOT INDEXED WHERE {FITS} AND NOT {_KNOWN}"
 _WITHOUT_CARDS = f"""
-SELECT count(*) FROM notes NOT INDEXED WHERE {FITS} AND {_KNOWN} AND id NOT IN (SELECT note FROM part)
+SELECT count(*) FROM notes NOT INDEXED WHERE {FITS} AND {_KNOWN} AND id NOT IN (SELECT note FROM home)
 """
 
 
 class Notes:
-    """The notes whose cards are staged, once.
+    """The notes whose cards have a ``home``, once.
 
     Args:
-        rows: all notes of the file.
         own: those that llmquiz exported, by id.
         most: bytes of a field; a note with a longer one is left out.
     """
 
-    def __init__(
-        self, tables: Tables, rows: NoteRows, baggage: Baggage, own: Mapping[int, OwnNote], *, most: int
-    ) -> None:
+    def __init__(self, tables: Tables, baggage: Baggage, own: Mapping[int, OwnNote], *, most: int) -> None:
         self._tables = tables
-        self._rows = rows
         self._own = own
         self._most = most
         self._slugs = baggage.slugs
@@ -69,7 +70,7 @@ class Notes:
         own = self._own
         homes = self._tables.source.rows(_HOMES)
         home = next(homes, None)
-        for row in self._rows:
+        for row in note_rows(self._tables.source, self._tables.notetypes.keys()):
             while home is not None and home[0] < row.number:
                 home = next(homes, None)
             if home is None or home[0] != row.number:
@@ -91,8 +92,10 @@ class Notes:
         present = {name for name in self._named if name in media or naming.decoded(name) in media}
         missing = self._named - present
         unnamed = media - self._named - {naming.decoded(name) for name in self._named}
-        (parts,) = self._tables.source.row("SELECT count(*) FROM part") or (0,)
+        (parts,) = self._tables.source.row("SELECT count(*) FROM home") or (0,)
+        (scattered,) = self._tables.source.row(_SCATTERED) or (0,)
         counted = (
+            (scattered, f"notes have cards in several decks: {_HERE}"),
             (self._left_out(lines), "notes have no cards; left out"),
             (parts - self._parts, "cards have no note; left out"),
             (len(missing), f"pictures or sounds are named but not in the file: {_some(missing)}"),
@@ -141,7 +144,7 @@ class Notes:
     def _place(self, told: Any) -> int:
         """The note's place in its deck: where its first card stood, or stands, in Anki's queue of new cards."""
         place = self._count
-        if isinstance(told, int | float) and abs(told) < _NO_PLACE:
+        if isinstance(told, _NUMBERS) and abs(told) < _NO_PLACE:
             place = int(told)
         if 0 <= place < CARDS_PER_DECK:
             return place

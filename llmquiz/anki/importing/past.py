@@ -6,11 +6,9 @@ brought into its ranges on the same way.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -20,8 +18,9 @@ from llmquiz.anki.archive.columns import integer
 from llmquiz.anki.archive.definitions import DEFAULT
 from llmquiz.anki.archive.reading import Tables
 from llmquiz.anki.archive.records import ReviewRow
+from llmquiz.anki.archive.untrusted import Database
 from llmquiz.anki.importing import naming
-from llmquiz.anki.importing.cards import DAYS, LAST_INSTANT
+from llmquiz.anki.importing.days import DAYS, instant
 from llmquiz.anki.importing.sm2 import Recaller, is_answer
 from llmquiz.core.day import Calendar
 from llmquiz.core.errors import ScheduleError
@@ -42,7 +41,7 @@ SELECT number FROM part WHERE state <> {State.NEW:d} AND (stability IS NULL OR l
 """
 _LOG = """
 SELECT id, part, rating, interval, last_interval, factor, duration_ms, type FROM review
-WHERE part IN (SELECT value FROM json_each(?)) ORDER BY part, id
+WHERE part IN (SELECT part FROM temp.wanted) ORDER BY part, id
 """
 _MEND = """
 UPDATE part SET due = ?1, stability = ?2, difficulty = ?3, last_review = ?4,
@@ -70,49 +69,56 @@ class Past:
     """Completes the staged parts of one collection.
 
     Attributes:
-        recalled: how many memories were computed; `mended`: how many schedules had numbers out of range.
+        findings: what was computed or brought into range.
     """
 
-    def __init__(self, tables: Tables, calendar: Calendar, now: float, findings: list[str]) -> None:
+    def __init__(self, tables: Tables, calendar: Calendar, now: float) -> None:
         """`now`: Unix seconds."""
-        self.recalled = self.mended = 0
+        self.findings: list[str] = []
         self._tables = tables
         self._calendar = calendar
-        self._findings = findings
+        self._recalled = self._mended = 0
         self._now = now
         self._latest = now + DAY_SECONDS  # as the store has it: clocks differ, but not by more
         self._last_day = calendar.day(now) + CENTURY
         self._last_instant = int(now) + CENTURY * DAY_SECONDS
         self._recallers: dict[int, Recaller] = {}
 
-    def complete(self, log: Callable[[], Path]) -> None:
+    def complete(self, source: Database, log: Callable[[], Path], go_on: Callable[[], None]) -> None:
         """Give every part what it lacks.
 
         Args:
+            source: has the table ``part``, and the cards of the collection.
             log: gives the database with the staged answers; asked only if a part lacks something.
+            go_on: called before each part that lacks something; raises if nobody waits for it any more.
         """
-        source, after = self._tables.source, -1
+        after = -1
         untold = [number for (number,) in source.rows(_UNTOLD)]
         with closing(_Logs(log() if untold else None, untold)) as logs:
             while rows := [*source.rows(_AMISS, (self._latest, self._last_day, self._last_instant, after))]:
-                source.run_many(_MEND, [self._completed(_Amiss(*row), logs) for row in rows])
+                source.run_many(_MEND, [self._completed(_Amiss(*row), logs, go_on) for row in rows])
                 after = rows[-1][0]
-        if self.mended:
-            self._findings.append(f"schedules with numbers out of range, brought into it: {self.mended:,}")
+        if self._mended:
+            self.findings.append(f"schedules with numbers out of range, brought into it: {self._mended:,}")
+        if self._recalled:
+            self.findings.append(
+                f"{self._recalled:,} cards had no FSRS memory; it was computed from their answers, else from their ease"
+            )
 
-    def _completed(self, part: _Amiss, logs: _Logs) -> tuple[float, ...]:
+    def _completed(self, part: _Amiss, logs: _Logs, go_on: Callable[[], None]) -> tuple[float, ...]:
+        go_on()
         stability, difficulty, last_review = part.stability, part.difficulty, part.last_review
         if stability is None or difficulty is None or last_review is None:
             log = logs.of(part.number)
             if stability is None or difficulty is None:
-                self.recalled += 1
+                self._recalled += 1
                 memory = self._recaller(part.deck).memory(log, part.factor, part.told)
                 stability, difficulty = memory.stability, memory.difficulty
             if last_review is None:
                 last_review = self._last_answer(part, log)
         most = self._last_day if part.state == State.REVIEW else self._last_instant
         if not 0 < last_review <= self._latest or part.due > most or part.told > CENTURY:
-            self.mended += 1
+            self._mended += 1
             part = part._replace(due=min(part.due, most))
             if not 0 < last_review <= self._latest:
                 last_review = self._guess(part)
@@ -146,7 +152,7 @@ class Past:
                 made = Recaller(preset.parameters if preset else (), self._calendar, retention)
             except ScheduleError as error:
                 assert preset is not None  # the weights of no preset are the defaults
-                self._findings.append(f"preset '{naming.safe(preset.name)}': {error}; the defaults were used")
+                self.findings.append(f"preset '{naming.safe(preset.name)}': {error}; the defaults were used")
                 made = Recaller((), self._calendar, retention)
             self._recallers[key] = made
         return self._recallers[key]
@@ -162,7 +168,9 @@ class _Logs:
 
     def __init__(self, path: Path | None, parts: Sequence[int]) -> None:
         self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro" if path else ":memory:", uri=True)
-        rows = map(ReviewRow._make, self._connection.execute(_LOG, (json.dumps(parts),)) if parts else ())
+        self._connection.execute("CREATE TEMP TABLE wanted (part INTEGER PRIMARY KEY)")
+        self._connection.executemany("INSERT INTO wanted VALUES (?)", [(part,) for part in parts])
+        rows = map(ReviewRow._make, self._connection.execute(_LOG) if parts else ())
         self._groups = groupby(rows, key=attrgetter("card"))
         self._next = next(self._groups, None)
 
@@ -176,16 +184,3 @@ class _Logs:
 
     def close(self) -> None:
         self._connection.close()
-
-
-def first_day(tables: Tables, calendar: Calendar) -> int:
-    """The study day from which a collection counts, which Anki names by the date on the clock of its creation."""
-    if tables.minutes_west is None:
-        return calendar.day(instant(tables.created_at))
-    there = datetime.fromtimestamp(instant(tables.created_at), UTC) - timedelta(minutes=tables.minutes_west)
-    return there.date().toordinal()
-
-
-def instant(seconds: float) -> float:
-    """`seconds` of Unix time, brought between 1970 and the year 3000."""
-    return min(max(seconds, 0), LAST_INSTANT)
