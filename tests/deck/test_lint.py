@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmquiz.core.card import Deck, Lang
+from llmquiz.deck import rules_deck
 from llmquiz.deck.finding import Finding, Severity
 from llmquiz.deck.lint import RULES, lint
 from llmquiz.deck.parse import parse_texts
@@ -305,33 +305,28 @@ def test_every_rule_has_an_id_of_the_rubric_or_of_its_room() -> None:
     assert {"S01", "S02", "S04", "S05", "S06", "S07", "S09", "S10", "S12", "S13", "S14"} <= {rule.id for rule in RULES}
 
 
-def test_a_thousand_fronts_are_compared_fast() -> None:
-    words = [
-        "why",
-        "does",
-        "the",
-        "key",
-        "value",
-        "cache",
-        "grow",
-        "with",
-        "batch",
-        "and",
-        "length",
-        "while",
-        "attention",
-        "heads",
-        "share",
-        "memory",
-    ]
+class _Counted(frozenset[str]):
+    """A set that counts with how many others it was compared."""
+
+    compared = 0
+
+    def __and__(self, other: object) -> frozenset[str]:
+        _Counted.compared += 1
+        return frozenset.__and__(self, other)  # type: ignore[operator]
+
+
+def test_a_front_is_compared_with_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if a thousand are of the same words: with so many for each of its rare letter triples."""
+    words = ["why", "does", "the", "key", "value", "cache", "grow", "with", "batch", "and", "length", "while", "heads"]
     rng = random.Random(0)
-    cards = "\n".join(
-        f"## {' '.join(rng.choices(words, k=12))}? {{#c-{number} topic=attention}}\n\nA.\n" for number in range(1_000)
-    )
-    deck = deck_of(f"# T\n\n{cards}", None)
-    start = time.process_time()
-    list(similar_fronts(deck.cards))
-    assert time.process_time() - start < 2
+    fronts = [" ".join(rng.choices(words, k=12)) for _ in range(1_000)]
+    cards = "\n".join(f"## {front}? {{#c-{number} topic=attention}}\n\nA.\n" for number, front in enumerate(fronts))
+    monkeypatch.setattr(rules_deck, "_MAX_ALIKE", 5)
+    monkeypatch.setattr(rules_deck, "_triples", lambda front, triples=rules_deck._triples: _Counted(triples(front)))
+    monkeypatch.setattr(_Counted, "compared", 0)
+    list(similar_fronts(deck_of(f"# T\n\n{cards}", None).cards))
+    most = max(len(rules_deck._triples(front)) for front in fronts)
+    assert 0 < _Counted.compared <= 1_000 * 5 * (0.2 * most + 1)
 
 
 def test_similar_fronts_agree_with_comparing_all_pairs() -> None:
