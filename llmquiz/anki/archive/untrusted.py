@@ -152,9 +152,8 @@ class Database:
 
     def count(self, table: str) -> int:
         """The rows of a plain table; one with more of them than the file has room for is not whole."""
-        (count,) = self.row(f"SELECT count(*) FROM (SELECT 1 FROM {table} NOT INDEXED LIMIT ?)", (self._most + 1,)) or (
-            0,
-        )
+        rows = f"SELECT 1 FROM {table} NOT INDEXED LIMIT {self._most + 1}"
+        (count,) = self.row(f"SELECT count(*) FROM ({rows})") or (0,)
         if count > self._most:
             raise self._not_whole(table)
         return int(count)
